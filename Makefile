@@ -1,0 +1,42 @@
+# make run    everything from a web archive to a trained model, on a real site (QUICK=1: short training)
+# make test   the tests; `make lint`: style, types, import directions; `make bench`: the benchmarks
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out/gimp-manual
+QUICK ?=
+
+.PHONY: setup run test slow lint format bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: setup.py constraints.txt manifests/base/version.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: python: $$($(PYTHON) --version): openwit needs Python 3.11 or newer; set PYTHON=..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "error: python: no venv module: install it, on Debian: apt-get install python3-venv"; exit 2; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[train,dev]"
+	@if [ -d .git ] && [ -z "$$CI" ]; then $(BIN)/pre-commit install >/dev/null || true; fi
+	@touch $@
+
+run: setup
+	$(BIN)/python examples/gimp_manual/run.py --out "$(OUT)" $(if $(QUICK),--quick)
+
+test: setup
+	$(BIN)/pytest -m "not slow and not gpu"
+
+slow: setup
+	$(BIN)/pytest -m "slow and not gpu"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

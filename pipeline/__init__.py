@@ -1,0 +1,1 @@
+"""Beam jobs and the crawler: from web archives to a dataset."""

@@ -1,0 +1,1 @@
+"""Beam jobs with committed directories. The engine knows no stage."""

@@ -1,0 +1,166 @@
+"""Files by path or URI: local ones through the operating system, others through Beam's FileSystems."""
+
+import contextlib
+import hashlib
+import io
+import os
+import pathlib
+import tempfile
+import uuid
+from collections.abc import Iterator
+from typing import IO, Any
+
+READ_BYTES = 1 << 20
+
+
+def is_local(path: str) -> bool:
+    """Tell a local path from a URI such as `s3://bucket/name`."""
+    return "://" not in path
+
+
+def join(folder: str, *names: str) -> str:
+    """Join names below a folder or URI with `/`."""
+    return "/".join([folder.rstrip("/"), *names])
+
+
+def size_bytes(path: str) -> int | None:
+    """Return a file's size, or None if there is no such file."""
+    if is_local(path):
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return None
+    systems = _file_systems()
+    return (
+        int(systems.match([path])[0].metadata_list[0].size_in_bytes)
+        if systems.exists(path)
+        else None
+    )
+
+
+def open_read(path: str) -> IO[bytes]:
+    """Open a file as it is stored: nothing is decompressed because of its name."""
+    if is_local(path):
+        return pathlib.Path(path).open("rb")
+    from apache_beam.io.filesystem import CompressionTypes
+
+    opened: IO[bytes] = _file_systems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return opened
+
+
+def read_bytes(path: str) -> bytes:
+    """Return a whole file; meant for records and other small files."""
+    with open_read(path) as file:
+        return file.read()
+
+
+def sha256_of(path: str) -> str:
+    """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open_read(path) as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def make_folder(path: str) -> None:
+    """Make a local folder and its parents; object stores need none."""
+    if is_local(path):
+        pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def write_atomic(path: str, data: bytes) -> None:
+    """Write a small file that appears under its name whole, or not at all."""
+    with new_file(path.rpartition("/")[0]) as file:
+        file.write(data)
+        file.publish(path)
+
+
+class NewFile(io.RawIOBase):
+    """A file being written under a temporary name; `publish` gives it its own, whole and synced."""
+
+    def __init__(self, folder: str) -> None:
+        """Open a temporary file in `folder` (in the system's folder when that is remote)."""
+        super().__init__()
+        local = folder if is_local(folder) else tempfile.gettempdir()
+        make_folder(local)
+        self._temporary = join(local, f"unnamed.tmp-{uuid.uuid4().hex}")
+        self._file = pathlib.Path(self._temporary).open("wb", buffering=READ_BYTES)
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def writable(self) -> bool:
+        """Say that bytes can be written, as the io protocol asks."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Append bytes and take them into the digest."""
+        self._digest.update(data)
+        count = self._file.write(data)
+        self.bytes += count
+        return count
+
+    def tell(self) -> int:
+        """Return the number of bytes written so far."""
+        return self.bytes
+
+    def flush(self) -> None:
+        """Pass written bytes to the operating system."""
+        if not self._file.closed:
+            self._file.flush()
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was written so far."""
+        return self._digest.hexdigest()
+
+    def publish(self, path: str) -> None:
+        """Sync, check the size, and move the file to `path`; an equal name is replaced."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if os.stat(self._temporary).st_size != self.bytes:
+            raise OSError(f"{path}: {self.bytes} bytes were written, the disk holds another number")
+        if is_local(path):
+            os.replace(self._temporary, path)
+            _sync_folder(os.path.dirname(path) or ".")
+            return
+        from apache_beam.io.filesystem import CompressionTypes
+
+        with (
+            pathlib.Path(self._temporary).open("rb") as source,
+            _file_systems().create(path, compression_type=CompressionTypes.UNCOMPRESSED) as target,
+        ):
+            while block := source.read(READ_BYTES):
+                target.write(block)
+        os.unlink(self._temporary)
+
+    def discard(self) -> None:
+        """Close and remove the temporary file, if it is still there."""
+        self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary)
+
+
+@contextlib.contextmanager
+def new_file(folder: str) -> Iterator[NewFile]:
+    """Give a `NewFile` that is removed when the block ends without `publish`."""
+    file = NewFile(folder)
+    try:
+        yield file
+    finally:
+        file.discard()
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _file_systems() -> Any:
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems

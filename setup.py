@@ -1,0 +1,84 @@
+"""Metadata of the distribution `openwit`; also what Beam ships to workers (`--setup_file ./setup.py`)."""
+
+import pathlib
+import runpy
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+PACKAGES = ["filters", "manifests", "pipeline", "trainer"]
+VERSION = runpy.run_path(str(ROOT / "manifests" / "base" / "version.py"))["__version__"]
+
+# Base install: what Beam workers need, and the manifest CLI. `build` and `setuptools` are here because
+# Beam builds the source distribution for its workers without build isolation.
+REQUIRES = [
+    "ada-url>=1.29",
+    "ahocorasick-rs>=1.0",
+    "apache-beam>=2.77,<3",
+    "build>=1.2",
+    "duckdb>=1.1",
+    "fastwarc>=1.0",
+    "fsspec>=2024.6",
+    "isal>=1.7",
+    "msgspec>=0.19",
+    "mwparserfromhell>=0.6.6",
+    "numpy>=1.26,<2.5",
+    "pillow>=11,<13",
+    "pyarrow>=18,<26",
+    "requests>=2.32",
+    "rich>=13",
+    "setuptools>=70",
+    "turbohtml>=1.15",
+    "typer>=0.15",
+]
+EXTRAS = {
+    "train": [
+        "open_clip_torch>=3.3,<4",
+        "safetensors>=0.4",
+        "tensorboard>=2.17",
+        "torch>=2.6",
+        "torchvision>=0.21",
+    ],
+    "dev": [
+        "hypothesis>=6.100",
+        "imagehash>=4.3.2",
+        "import-linter>=2.1",
+        "mypy>=1.13",
+        "pre-commit>=4",
+        "pytest>=8.3",
+        "pytest-timeout>=2.3",
+        "ruff>=0.8",
+        "scipy>=1.13",
+        "selectolax>=0.3.21",
+        "types-requests",
+        "warcio>=1.7.5",
+        "webdataset==0.2.86",
+    ],
+}
+
+setuptools.setup(
+    name="openwit",
+    version=VERSION,
+    description="Build CLIP-style image-text datasets from web archives with Apache Beam, and train on them",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(
+        include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]
+    ),
+    package_data={
+        **dict.fromkeys(PACKAGES, ["py.typed"]),
+        "filters.data": ["*"],
+        "trainer.configs": ["*.json"],
+    },
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "openwit-pipeline = pipeline.cli:main",
+            "openwit-manifest = manifests.cli:main",
+            "openwit-train = trainer.cli:main",
+        ]
+    },
+)
