@@ -15,6 +15,7 @@ REQUIRES = [
     "ada-url>=1.29",
     "ahocorasick-rs>=1.0",
     "apache-beam>=2.77,<3",
+    "brotli>=1.2",
     "build>=1.2",
     "duckdb>=1.1",
     "fastwarc>=1.0",
@@ -30,6 +31,7 @@ REQUIRES = [
     "setuptools>=70",
     "turbohtml>=1.15",
     "typer>=0.15",
+    "zstandard>=0.22",
 ]
 EXTRAS = {
     "train": [

@@ -56,6 +56,17 @@ IMAGES = pa.schema(
 )
 """One row per image, redirect or revisit record of an archive."""
 
+DEADLETTERS = pa.schema(
+    [
+        pa.field("source_file", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""One row per record, or run of damaged bytes, that could not be read; no content."""
+
 MATCHED = pa.schema(
     [
         pa.field("pair_id", ID, nullable=False),

@@ -1,8 +1,9 @@
 """TOML files and `--set a.b=value` to frozen dataclasses, strictly: every problem in one list.
 
-A settings class is a frozen, keyword-only dataclass; its fields are annotated with bool, int, float, str,
-a list or tuple of one of those, `X | None`, a `Literal`, or another settings class. A value that is out of
-range raises `ValueError` in the class's own `__post_init__`; the message is shown after the table's name.
+A settings class is a frozen, keyword-only dataclass; its fields are annotated with bool, int,
+float, str, a list or tuple of one of those, `X | None`, a `Literal`, or another settings class. A
+value that is out of range raises `ValueError` in the class's own `__post_init__`; the message is
+shown after the table's name.
 """
 
 import dataclasses
@@ -139,24 +140,9 @@ def _convert(hint: Any, value: Any, place: str, label: str, problems: list[str])
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, place, problems)
     if origin in (types.UnionType, typing.Union):
-        kinds = [argument for argument in arguments if argument is not types.NoneType]
-        scratch: list[str] = []
-        for kind in kinds:
-            scratch = []
-            result = _convert(kind, value, place, label, scratch)
-            if not scratch:
-                return result
-        problems.extend(scratch)
-        return None
+        return _convert_union(arguments, value, place, label, problems)
     if origin in (list, tuple):
-        if not isinstance(value, list):
-            problems.append(f"{label}: must be a list, got {value!r}")
-            return None
-        items = [
-            _convert(arguments[0], item, f"{place}[{index}]", f"{label}[{index}]", problems)
-            for index, item in enumerate(value)
-        ]
-        return origin(items)
+        return _convert_list(hint, value, place, label, problems)
     if origin is typing.Literal:
         if value not in arguments:
             known = ", ".join(repr(argument) for argument in arguments)
@@ -167,6 +153,33 @@ def _convert(hint: Any, value: Any, place: str, label: str, problems: list[str])
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         problems.append(f"{label}: must be {_name(hint)}, got {value!r}")
     return value
+
+
+def _convert_union(
+    kinds: Sequence[Any], value: Any, place: str, label: str, problems: list[str]
+) -> Any:
+    scratch: list[str] = []
+    for kind in kinds:
+        if kind is types.NoneType:  # TOML has no null: it stands for "not set"
+            continue
+        scratch = []
+        result = _convert(kind, value, place, label, scratch)
+        if not scratch:
+            return result
+    problems.extend(scratch)
+    return None
+
+
+def _convert_list(hint: Any, value: Any, place: str, label: str, problems: list[str]) -> Any:
+    if not isinstance(value, list):
+        problems.append(f"{label}: must be a list, got {value!r}")
+        return None
+    kind = typing.get_args(hint)[0]
+    items = [
+        _convert(kind, item, f"{place}[{index}]", f"{label}[{index}]", problems)
+        for index, item in enumerate(value)
+    ]
+    return typing.get_origin(hint)(items)
 
 
 def _name(hint: Any) -> str:

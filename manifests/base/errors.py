@@ -22,7 +22,7 @@ class ExitCode(enum.IntEnum):
 class OpenwitError(Exception):
     """Work that could not be finished; the message is `WHAT: VALUE SEEN: WAY OUT`."""
 
-    exit_code = ExitCode.UNFINISHED
+    exit_code: int = ExitCode.UNFINISHED
 
 
 class RefusedError(OpenwitError):

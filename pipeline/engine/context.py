@@ -17,7 +17,7 @@ class Engine(Protocol):
 
     @property
     def bucket_bytes(self) -> int:
-        """Target payload of one shuffle bucket; part of each shuffle's parameters through `buckets`."""
+        """Target payload of one shuffle bucket, which decides the number of `buckets`."""
 
     def run(
         self,

@@ -1,4 +1,4 @@
-"""Files by path or URI: local ones through the operating system, others through Beam's FileSystems."""
+"""Files by path or URI: local ones by the operating system, others by Beam's FileSystems."""
 
 import contextlib
 import hashlib
@@ -63,6 +63,21 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    if is_local(path):
+        pathlib.Path(path).unlink(missing_ok=True)
+    elif size_bytes(path) is not None:
+        _file_systems().delete([path])
+
+
+def sweep(folder: str) -> None:
+    """Remove what killed attempts left half written in a local folder that nobody writes to."""
+    if is_local(folder):
+        for path in pathlib.Path(folder).glob("unnamed.tmp-*"):
+            path.unlink(missing_ok=True)
+
+
 def make_folder(path: str) -> None:
     """Make a local folder and its parents; object stores need none."""
     if is_local(path):
@@ -85,7 +100,7 @@ class NewFile(io.RawIOBase):
         local = folder if is_local(folder) else tempfile.gettempdir()
         make_folder(local)
         self._temporary = join(local, f"unnamed.tmp-{uuid.uuid4().hex}")
-        self._file = pathlib.Path(self._temporary).open("wb", buffering=READ_BYTES)
+        self._file = pathlib.Path(self._temporary).open("wb", READ_BYTES)  # noqa: SIM115
         self._digest = hashlib.sha256()
         self.bytes = 0
 

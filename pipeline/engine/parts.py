@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters.verdict import DropReason
 from manifests.format.table import TableWriter
 from pipeline.engine import files
 from pipeline.engine.units import FileRecord, Unit, UnitRecord, inputs_of
@@ -101,6 +102,15 @@ class Sink:
         """Commit a file that the kernel published itself, below ROOT."""
         self._files.append(record)
 
+    @property
+    def errors(self) -> list[str]:
+        """The first 3 of the unexpected exceptions among the dropped rows."""
+        found: list[str] = []
+        for batch in self._drops:
+            chosen = batch.filter(pc.equal(batch["reason"], DropReason.INTERNAL_ERROR.value))
+            found.extend(str(value) for value in chosen["value"][:3].to_pylist())
+        return found[:3]
+
     def close(self, spec: str) -> UnitRecord:
         """Finish all files and return the record that commits them."""
         for role in self._outputs:
@@ -173,7 +183,7 @@ class Sink:
 
 
 def _keep_examples(table: pa.Table) -> pa.Table:
-    """Blank URL and caption but for the first rows of each reason; `table` is sorted by reason, id."""
+    """Blank URL and caption but for each reason's first rows; `table` is sorted by reason, id."""
     reasons = table["reason"].combine_chunks()
     keep = pa.array([], pa.bool_())
     for run in pc.value_counts(reasons).to_pylist() if len(reasons) else []:

@@ -1,4 +1,4 @@
-"""The directory of a step: its digest, its names, and `stage.json`, the one file that commits it."""
+"""The directory of a step: its digest, its names, and `stage.json`, which alone commits it."""
 
 import dataclasses
 import hashlib
@@ -37,6 +37,8 @@ class StageRecord:
     upstream: tuple[str, ...]
     accounts: bool
     units: tuple[UnitRecord, ...]
+    skipped: tuple[str, ...] = ()
+    """Units that failed and were left out (`engine.on_unit_failure = "skip"`)."""
 
     @property
     def folder(self) -> str:
@@ -107,6 +109,7 @@ class StageRecord:
                 "accounts": self.accounts,
                 "totals": {"rows_in": self.rows_in, "rows_out": self.rows_out, "drops": self.drops},
                 "units": [unit.to_json() for unit in self.units],
+                "skipped": self.skipped,
             }
         )
 
@@ -134,6 +137,7 @@ class StageRecord:
                 upstream=tuple(value["upstream"]),
                 accounts=value["accounts"],
                 units=tuple(UnitRecord.from_json(unit) for unit in value["units"]),
+                skipped=tuple(value["skipped"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OpenwitError(
@@ -148,7 +152,7 @@ def folder_of(step: str, spec: str) -> str:
 
 
 def spec_digest(step: MapStep | ShuffleStep, upstream: Iterable[StageRecord]) -> str:
-    """Return the sha256 that names a step: its parameters, version, libraries and upstream digests."""
+    """Return what names a step: sha256 of its parameters, version, libraries, upstream digests."""
     return hashlib.sha256(
         canonical_json(
             {
@@ -162,15 +166,15 @@ def spec_digest(step: MapStep | ShuffleStep, upstream: Iterable[StageRecord]) ->
     ).hexdigest()
 
 
-def generation(units: Sequence[Unit]) -> str:
-    """Return 8 hexadecimal digits of what a shuffle reads: its units' ids and content."""
+def generation(step: ShuffleStep, units: Sequence[Unit]) -> str:
+    """Return 8 hexadecimal digits of a shuffle's units (ids and content) and number of buckets."""
     listed = sorted((unit.id, unit.step, inputs_of(unit)) for unit in units)
-    return hashlib.sha256(canonical_json(listed)).hexdigest()[:8]
+    return hashlib.sha256(canonical_json([step.name, step.buckets, listed])).hexdigest()[:8]
 
 
 def bucket_ids(step: ShuffleStep, units: Sequence[Unit]) -> list[str]:
     """Return the unit ids of a shuffle's buckets: number and generation."""
-    tail = generation(units)
+    tail = generation(step, units)
     return [f"{bucket:05d}-{tail}" for bucket in range(step.buckets)]
 
 
@@ -182,3 +186,8 @@ def record_path(root: str, folder: str, unit_id: str) -> str:
 def stage_path(root: str, folder: str) -> str:
     """Return where a step's `stage.json` is."""
     return files.join(root, folder, "stage.json")
+
+
+def sent_path(root: str, folder: str, unit_id: str, tail: str) -> str:
+    """Return where a unit says how many rows it sent to each bucket of a shuffle's generation."""
+    return files.join(root, folder, f"sent-{unit_id}-{tail}.json")

@@ -1,8 +1,9 @@
 """What a stage gives the engine: steps, and the kernels that do their work. No Beam here.
 
-A stage runs one or more steps; each step is one Beam job with a committed directory. A map step turns
-each unit into files of its own. A shuffle step cuts the rows of all units into buckets and turns each
-bucket into files. Kernels are frozen dataclasses of settings in importable modules: Beam pickles them.
+A stage runs one or more steps; each step is one Beam job with a committed directory. A map step
+turns each unit into files of its own. A shuffle step cuts the rows of all units into buckets and
+turns each bucket into files. Kernels are frozen dataclasses of settings in importable modules:
+Beam pickles them.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Units of work and the records that commit them. No Beam here: a re-run that finds all done imports none."""
+"""Units of work and the records that commit them. No Beam here: a no-op re-run imports none."""
 
 import dataclasses
 import json
@@ -36,6 +36,22 @@ class Unit:
     def source(self, role: str) -> Source | None:
         """Return the source of that role, or None."""
         return next((source for source in self.sources if source.role == role), None)
+
+    @property
+    def input_bytes(self) -> int:
+        """Size of all its sources."""
+        return sum(source.bytes for source in self.sources)
+
+    def to_bytes(self) -> bytes:
+        """Return the unit as it travels through Beam."""
+        return canonical_json(dataclasses.asdict(self))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Unit":
+        """Read what `to_bytes` gave."""
+        value = json.loads(data)
+        sources = tuple(Source(**source) for source in value.pop("sources"))
+        return cls(sources=sources, **value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,41 +1,49 @@
-"""Do one unit and commit it: what Beam's workers call, and what a plain loop calls in tests. No Beam here."""
+"""Do one unit and commit it: called by Beam's workers, and by tests' plain loop. No Beam here."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
-from manifests.base.errors import AccountingError
 from pipeline.engine import files
-from pipeline.engine.parts import open_sink
+from pipeline.engine.accounting import check_unit
+from pipeline.engine.parts import Sink, open_sink
 from pipeline.engine.stage_dir import folder_of, record_path
 from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import Unit, UnitRecord, canonical_json
 
+MAX_ERROR_RATE = 0.001
+"""Default of `engine.max_error_rate`."""
 
-def run_unit(step: MapStep, spec: str, unit: Unit, root: str) -> UnitRecord:
+
+def run_unit(
+    step: MapStep, spec: str, unit: Unit, root: str, max_error_rate: float = MAX_ERROR_RATE
+) -> UnitRecord:
     """Run a map step's kernel on one unit, check its sums and write its record."""
-    folder = folder_of(step.name, spec)
-    with open_sink(
-        root=root,
-        folder=folder,
-        stage=step.stage,
-        unit=unit,
-        outputs=step.outputs,
-        content_names=step.content_names,
-    ) as sink:
+    with _sink(step, spec, unit, root) as sink:
         step.kernel.run(unit, sink)
-        return _commit(step, sink.close(spec), root, folder)
+        return _commit(step, sink, spec, max_error_rate)
 
 
 def reduce_bucket(
-    step: ShuffleStep, spec: str, bucket: int, unit: Unit, tables: Mapping[str, pa.Table], root: str
+    step: ShuffleStep,
+    spec: str,
+    bucket: int,
+    unit: Unit,
+    tables: Mapping[str, pa.Table],
+    root: str,
+    max_error_rate: float = MAX_ERROR_RATE,
 ) -> UnitRecord:
     """Run a shuffle step's reducer on one bucket, check its sums and write its record.
 
     Args:
+        step: the shuffle.
+        spec: its digest.
         bucket: the number of the bucket.
         unit: its unit: the id with the generation, no sources.
         tables: the bucket's rows by tag, in any order; tags without rows may be absent.
+        root: ROOT of the run.
+        max_error_rate: share of rows that may end in an unexpected exception.
     """
     ordered = {
         tag: tables.get(tag, schema.empty_table()).sort_by(
@@ -43,26 +51,30 @@ def reduce_bucket(
         )
         for tag, schema in step.schemas.items()
     }
-    folder = folder_of(step.name, spec)
+    with _sink(step, spec, unit, root) as sink:
+        sink.note("received", {tag: table.num_rows for tag, table in ordered.items()})
+        step.kernel.reduce(bucket, ordered, sink)
+        return _commit(step, sink, spec, max_error_rate)
+
+
+@contextlib.contextmanager
+def _sink(step: MapStep | ShuffleStep, spec: str, unit: Unit, root: str) -> Iterator[Sink]:
     with open_sink(
         root=root,
-        folder=folder,
+        folder=folder_of(step.name, spec),
         stage=step.stage,
         unit=unit,
         outputs=step.outputs,
         content_names=step.content_names,
     ) as sink:
-        sink.note("received", {tag: table.num_rows for tag, table in ordered.items()})
-        step.kernel.reduce(bucket, ordered, sink)
-        return _commit(step, sink.close(spec), root, folder)
+        yield sink
 
 
-def _commit(step: MapStep | ShuffleStep, record: UnitRecord, root: str, folder: str) -> UnitRecord:
-    dropped = sum(record.drops.values())
-    if step.accounts and record.rows_in != record.rows_out + dropped:
-        raise AccountingError(
-            f"{step.name} unit {record.unit}: {record.rows_in} rows in are not {record.rows_out} "
-            f"out plus {dropped} dropped {dict(record.drops)}: this is a fault of openwit, report it"
-        )
-    files.write_atomic(record_path(root, folder, record.unit), canonical_json(record.to_json()))
+def _commit(
+    step: MapStep | ShuffleStep, sink: Sink, spec: str, max_error_rate: float
+) -> UnitRecord:
+    record = sink.close(spec)
+    check_unit(step, record, max_error_rate, sink.errors)
+    path = record_path(sink.root, sink.folder, record.unit)
+    files.write_atomic(path, canonical_json(record.to_json()))
     return record

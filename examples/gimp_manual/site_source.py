@@ -5,7 +5,6 @@ and with them the names of all pairs, do not depend on a free port.
 """
 
 import functools
-import hashlib
 import http.server
 import os
 import pathlib
@@ -92,8 +91,6 @@ def serve(folder: pathlib.Path) -> Iterator[int]:
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
     def translate_path(self, path: str) -> str:
         """Take the host off the absolute URLs that a proxy is asked for."""
         return super().translate_path(path.removeprefix(f"http://{HOST}"))
@@ -134,10 +131,3 @@ def _try(command: list[str], folder: str) -> bool:
 def _call(command: list[str]) -> None:
     subprocess.run(command, check=True, timeout=300)  # noqa: S603 (words of this file)
 
-
-def digest_of(paths: list[pathlib.Path]) -> str:
-    """Return 12 hexadecimal digits that stand for the content of files."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]

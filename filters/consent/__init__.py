@@ -1,0 +1,1 @@
+"""Opt-outs: each module parses one signal, `decision` turns the marks into a verdict."""

@@ -1,0 +1,219 @@
+"""The hash record of an image: what near-duplicates are found by, equal bits on every machine."""
+
+import dataclasses
+import functools
+import hashlib
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, __version__
+
+from filters.hashes.borders import find_border
+from filters.hashes.canonical import canonical
+from filters.hashes.dct import above_median, low_frequencies
+
+__all__ = ["FLAT", "GRAPHIC", "GRAY", "HashRecord", "canonical", "record", "self_test"]
+
+FLAT = 1
+"""Too little structure to compare: equal pixels alone make a duplicate."""
+GRAPHIC = 2
+"""Drawing, screenshot or text: its hashes collide sooner, so the radius is smaller."""
+GRAY = 4
+"""Without colour."""
+
+HASH_VERSIONS = {
+    "0c6219861dfe4df35602d0ce8f2ef9ba16f61b414711787d3a8baaa8b42f9edf": "ow1/p12",
+    "c0e3418e5cf5ade666b313ff1a69603f6920e788c3942dca8efc61b193dbeb76": "ow1/p13",
+}
+"""`self_test` digest to version: Pillow 12.3.0 and 13.0.0 resize some shapes differently."""
+
+FLAT_QUALITY = 20
+GRAPHIC_QUALITY = 50
+GRAPHIC_DHASH_BITS = 40
+GRAPHIC_EQUAL_COEFFICIENTS = 8
+GRAPHIC_LEVELS = 5
+GRAPHIC_PIXELS = 1639
+"""40 % of the 4,096 pixels in a window of `GRAPHIC_LEVELS` adjacent levels."""
+GRAY_RANGE = 2
+MIN_HASH_PX = 16
+"""An image with a shorter side is flat."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HashRecord:
+    """What `record` finds in an image; the columns of the same names, with `dedup_` before them."""
+
+    hash: bytes
+    """64 bytes: dHash-256, then pHash-256, each 16 rows x 16 bits, first bit most significant."""
+    chroma: bytes
+    """32 bytes: 4 x 4 cells row by row, Cb then Cr."""
+    quality: int
+    """PDQ's gradient quality, 0 to 100."""
+    flags: int
+    """Sum of `FLAT`, `GRAPHIC`, `GRAY`."""
+    trim: bytes | None
+    """97 bytes: hash, chroma and flags without plain borders; None if there are none."""
+    pixels: bytes | None
+    """16 bytes, flat images only: blake2b of size and pixels."""
+    phash: str | None
+    """16 hexadecimal digits, equal to imagehash's pHash of the same image; None if flat."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Probe:
+    hash: bytes
+    chroma: bytes
+    quality: int
+    flags: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Thumbnails:
+    """The resized images of which all bits are made."""
+
+    line: NDArray[np.uint8]
+    """Shape (16, 17), luma."""
+    square: NDArray[np.uint8]
+    """Shape (64, 64), luma."""
+    cells: NDArray[np.uint8]
+    """Shape (4, 4, 3), YCbCr."""
+
+
+def record(image: Image.Image) -> HashRecord:
+    """Hash a canonical image.
+
+    Args:
+        image: mode RGB, upright, as `canonical` gives it.
+
+    Source: imagehash 4.3.2 is the oracle of the bits; quality is PDQ's formula.
+    """
+    luma = image.convert("L")
+    probe = _probe(image, luma)
+    if probe.flags & FLAT:
+        size = struct.pack("<II", *image.size)
+        pixels = hashlib.blake2b(size + image.tobytes(), digest_size=16).digest()
+        return HashRecord(probe.hash, probe.chroma, probe.quality, probe.flags, None, pixels, None)
+    return HashRecord(
+        hash=probe.hash,
+        chroma=probe.chroma,
+        quality=probe.quality,
+        flags=probe.flags,
+        trim=_trimmed(image, luma),
+        pixels=None,
+        phash=phash_bits(_small_square(luma)).hex(),
+    )
+
+
+@functools.cache
+def self_test() -> str:
+    """Return the hash version of this machine's libraries, found by hashing five made-up images.
+
+    Raises:
+        ValueError: if the resized images differ from those of every known version.
+    """
+    digest = hashlib.sha256()
+    for width, height in ((300, 200), (200, 300), (20, 30), (1000, 40), (2000, 1500)):
+        image = sample_image(width, height)
+        luma = image.convert("L")
+        thumbnails = _thumbnails(image, luma)
+        for array in (thumbnails.line, thumbnails.square, _small_square(luma), thumbnails.cells):
+            digest.update(array.tobytes())
+    version = HASH_VERSIONS.get(digest.hexdigest())
+    if version is None:
+        raise ValueError(
+            f"hash version must be one of {sorted(HASH_VERSIONS.values())}, got digest "
+            f"{digest.hexdigest()} from Pillow {__version__}: install Pillow 12.3.0 or 13.0.0"
+        )
+    return version
+
+
+def sample_image(width_px: int, height_px: int) -> Image.Image:
+    """Return the made-up image W(w, h), a disc on ramps under a chequered texture."""
+    x = np.arange(width_px)[None, :]
+    y = np.arange(height_px)[:, None]
+    radius = min(width_px, height_px) // 4
+    disc = (x - width_px // 3) ** 2 + (y - height_px // 2) ** 2 < radius**2
+    red = (255 * x // (width_px - 1) + 96 * disc) % 256
+    green = np.broadcast_to(255 * y // (height_px - 1), red.shape)
+    blue = 160 * ((x // 16 + y // 16) % 2) + (7 * x + 13 * y + x * y // 5) % 64
+    return Image.fromarray(np.dstack([red, green, blue]).astype(np.uint8))
+
+
+def phash_bits(square: NDArray[np.uint8]) -> bytes:
+    """Return the pHash of a square: a quarter of its side in bits a side.
+
+    Args:
+        square: shape (32, 32) gives 64 bits, (64, 64) gives 256.
+    """
+    return _pack(above_median(low_frequencies(square, len(square) // 4))[0])
+
+
+def dhash_bits(line: NDArray[np.uint8]) -> bytes:
+    """Return the dHash of shape (16, 17) luma: 256 bits, set where the right pixel is brighter."""
+    return _pack(line[:, 1:] > line[:, :-1])
+
+
+def gradient_quality(square: NDArray[np.uint8]) -> int:
+    """Return PDQ's quality of shape (64, 64) luma, 0 for plain to 100."""
+    levels = square.astype(np.int32)
+    total = sum(int((100 * np.abs(np.diff(levels, axis=axis)) // 255).sum()) for axis in (0, 1))
+    return min(100, total // 90)
+
+
+def _pack(bits: NDArray[np.bool_]) -> bytes:
+    return np.packbits(bits, axis=None).tobytes()
+
+
+def _small_square(luma: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(luma.resize((32, 32), Image.Resampling.LANCZOS))
+
+
+def _thumbnails(image: Image.Image, luma: Image.Image) -> _Thumbnails:
+    """Resize; long images are first averaged down, which costs a fraction of a wide Lanczos."""
+    factor = max(1, min(max(luma.size) // 512, min(luma.size) // 64))
+    gray = luma.reduce(factor) if factor > 1 else luma
+    return _Thumbnails(
+        line=np.asarray(gray.resize((17, 16), Image.Resampling.LANCZOS)),
+        square=np.asarray(gray.resize((64, 64), Image.Resampling.LANCZOS)),
+        cells=np.asarray(image.resize((4, 4), Image.Resampling.BOX).convert("YCbCr")),
+    )
+
+
+def _probe(image: Image.Image, luma: Image.Image) -> _Probe:
+    thumbnails = _thumbnails(image, luma)
+    dhash = dhash_bits(thumbnails.line)
+    bits, equal = above_median(low_frequencies(thumbnails.square, 16))
+    quality = gradient_quality(thumbnails.square)
+    chroma = np.ascontiguousarray(thumbnails.cells[:, :, 1:])
+    flags = 0
+    if quality < FLAT_QUALITY or min(image.size) < MIN_HASH_PX:
+        flags |= FLAT
+    if _is_graphic(quality, dhash, equal, thumbnails.square):
+        flags |= GRAPHIC
+    if int(chroma.min()) >= 128 - GRAY_RANGE and int(chroma.max()) <= 128 + GRAY_RANGE:
+        flags |= GRAY
+    return _Probe(dhash + _pack(bits), chroma.tobytes(), quality, flags)
+
+
+def _is_graphic(
+    quality: int, dhash: bytes, equal_coefficients: int, square: NDArray[np.uint8]
+) -> bool:
+    if quality < GRAPHIC_QUALITY or equal_coefficients >= GRAPHIC_EQUAL_COEFFICIENTS:
+        return True
+    if int.from_bytes(dhash, "big").bit_count() < GRAPHIC_DHASH_BITS:
+        return True
+    counts = np.cumsum(np.bincount(square.reshape(-1), minlength=256 + GRAPHIC_LEVELS))
+    windows = counts[GRAPHIC_LEVELS:] - counts[:-GRAPHIC_LEVELS]
+    return max(int(windows.max()), int(counts[GRAPHIC_LEVELS - 1])) >= GRAPHIC_PIXELS
+
+
+def _trimmed(image: Image.Image, luma: Image.Image) -> bytes | None:
+    """Return the second probe, without plain borders; a flat one says nothing and is left out."""
+    box = find_border(luma)
+    if box is None:
+        return None
+    probe = _probe(image.crop(box), luma.crop(box))
+    if probe.flags & FLAT:
+        return None
+    return probe.hash + probe.chroma + bytes([probe.flags])

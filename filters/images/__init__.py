@@ -1,0 +1,1 @@
+"""Filters on what an image's header says, one a file."""

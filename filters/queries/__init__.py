@@ -1,0 +1,1 @@
+"""The query list, the form in which texts and queries meet, matching, the arithmetic of caps."""

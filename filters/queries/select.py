@@ -1,0 +1,125 @@
+"""Which query selects which pair: keyed hashes against thresholds, all in exact integers.
+
+A query with threshold theta selects a pair iff u(pair, query) <= theta; a pair is kept iff one of
+its queries selects it. The cap is that of the CLIP paper, section 2.2, in the form of MetaCLIP.
+"""
+
+import bisect
+import hashlib
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+ALL = 2**64 - 1
+"""The threshold of a query that selects all its pairs."""
+
+
+def query_key(lang: str, query: str) -> bytes:
+    """Return the 16 bytes that name a query across lists."""
+    return hashlib.blake2b(f"{lang}\0{query}".encode(), digest_size=16).digest()
+
+
+class QueryKeys:
+    """The `query_key` of each query of a list, by id; 16 bytes a query."""
+
+    def __init__(self, langs: Iterable[str], queries: Iterable[str]) -> None:
+        """Hash the queries of a list, in its order."""
+        self._data = b"".join(
+            query_key(lang, query) for lang, query in zip(langs, queries, strict=True)
+        )
+
+    def __len__(self) -> int:
+        return len(self._data) // 16
+
+    def __getitem__(self, query_id: int) -> bytes:
+        return self._data[16 * query_id : 16 * query_id + 16]
+
+
+class PairHash:
+    """u(pair, query): unsigned 64-bit, uniform, the same in every run with one seed."""
+
+    def __init__(self, seed: int) -> None:
+        """Prepare the keyed state once; a hash copies it."""
+        key = f"openwit-select:{seed}".encode("ascii")
+        self._state = hashlib.blake2b(digest_size=8, key=key)
+
+    def __call__(self, pair_id: bytes, key: bytes) -> int:
+        """Return u of a pair id and a `query_key`."""
+        return int.from_bytes(self.digest(pair_id + key), "big")
+
+    def digest(self, message: bytes) -> bytes:
+        """Return u of a pair id with a `query_key` behind it, as 8 big-endian bytes."""
+        state = self._state.copy()
+        state.update(message)
+        return state.digest()
+
+
+def widened_cap(cap: int, expected_yield: Fraction) -> int:
+    """Return how many pairs to fetch so that about `cap` survive."""
+    return -(-cap * expected_yield.denominator // expected_yield.numerator)
+
+
+def share_threshold(pairs: int, cap: int) -> int:
+    """Return the threshold under which about `cap` of `pairs` pairs fall."""
+    return ALL if pairs <= cap else (cap << 64) // pairs - 1
+
+
+def narrowed_threshold(theta: int, survivors: int, cap: int) -> int:
+    """Return the threshold that keeps about `cap` of the `survivors` at or below `theta`."""
+    return theta if survivors <= cap else (theta + 1) * cap // survivors - 1
+
+
+def exact_threshold(hashes: Sequence[int], cap: int) -> int:
+    """Return the greatest hash with at most `cap` at or below it, or one below the smallest.
+
+    Args:
+        hashes: of all pairs of one query, more than `cap`, ascending; ties are possible.
+        cap: at least 1.
+
+    Raises:
+        ValueError: if more than `cap` hashes are 0; no threshold excludes those.
+    """
+    theta = hashes[cap - 1]
+    if bisect.bisect_right(hashes, theta) <= cap:
+        return theta
+    first = bisect.bisect_left(hashes, theta)
+    if not first and not theta:
+        raise ValueError(f"hashes must hold at most {cap} zeros, got more")
+    return hashes[first - 1] if first else theta - 1
+
+
+def smallest_cap(u: int, pairs: int) -> int:
+    """Return the smallest cap at which a query with that many pairs would select this one."""
+    return (u * pairs >> 64) + 1
+
+
+def tail_share(counts: Sequence[int], cap: int) -> Fraction:
+    """Return the share of all matches that belongs to queries below the cap (t_to_p).
+
+    Args:
+        counts: pairs of each query, at least one pair in all; so below.
+        cap: pairs per query.
+    """
+    return Fraction(sum(count for count in counts if count < cap), sum(counts))
+
+
+def cap_from_tail(counts: Sequence[int], share: Fraction) -> int:
+    """Return the largest cap whose tail share is at most `share` < 1: `tail_share`'s inverse."""
+    allowed = share * sum(counts)
+    tail = 0
+    for count in sorted(counts):
+        if tail + count > allowed:
+            return count
+        tail += count
+    return max(counts) + 1
+
+
+def nearest_cap(counts: Sequence[int], share: Fraction) -> int:
+    """Return the count at which the cumulative share is nearest to `share` (p_to_t, no inverse)."""
+    total = sum(counts)
+    best, best_gap, tail = 0, Fraction(2), 0
+    for count in sorted(counts):
+        tail += count
+        gap = abs(Fraction(tail, total) - share)
+        if gap < best_gap:
+            best, best_gap = count, gap
+    return best

@@ -1,0 +1,1 @@
+"""Rules on URLs: identity, and which ones are never images worth having."""

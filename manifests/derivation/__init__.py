@@ -1,0 +1,1 @@
+"""Commands that make new datasets of old ones."""

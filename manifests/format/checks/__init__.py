@@ -1,0 +1,1 @@
+"""Every sample of a shard, looked at: its row, its place in the tar, its members."""

@@ -1,0 +1,129 @@
+"""`openwit-pipeline`: web archives to a dataset."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from manifests.base.command import run_app
+from manifests.base.console import table_text
+
+app = typer.Typer(
+    name="openwit-pipeline",
+    help="Web archives to an image-text dataset. With --debug, an unexpected error shows where.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[str, typer.Argument(help="The run's configuration, a TOML file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Set one setting; may be repeated."),
+]
+Force = Annotated[str, typer.Option(metavar="STAGE", help="Do this stage again from its start.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+BeamOptions = Annotated[
+    list[str] | None, typer.Argument(metavar="-- BEAM OPTIONS", help="Passed on to Beam.")
+]
+
+
+@app.callback()
+def _start() -> None:
+    if not {"-h", "--help"} & set(sys.argv):
+        from manifests.base.install import check_install
+
+        check_install()
+
+
+@app.command(epilog="Example: openwit-pipeline run config.toml --set select.cap=1000")
+def run(
+    config: Config,
+    beam: BeamOptions = None,
+    until: Annotated[str, typer.Option(metavar="STAGE", help="Stop after this stage.")] = "",
+    force: Force = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all, print the plan, write nothing.")
+    ] = False,
+    settings: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run all stages; what is done already is kept. Killed? Run the same command again."""
+    from pipeline.config import load_config
+    from pipeline.engine.options import parse_beam_options
+    from pipeline.workflow import make_plan, run_stages
+
+    loaded = load_config(config, settings or ())
+    options = parse_beam_options(beam or ())
+    if dry_run:
+        _print_plan(make_plan(loaded, until=until).to_json(), as_json)
+        return
+    _print_outcome(run_stages(loaded, options=options, until=until, force=force), as_json)
+
+
+@app.command(epilog="Example: openwit-pipeline plan config.toml --json")
+def plan(config: Config, settings: Set = None, as_json: AsJson = False) -> None:
+    """Say what a run would do and cost, and where each number comes from; exit 2 if it cannot."""
+    from pipeline.config import load_config
+    from pipeline.workflow import make_plan
+
+    made = make_plan(load_config(config, settings or ()))
+    _print_plan(made.to_json(), as_json)
+    made.refuse()
+
+
+@app.command(epilog="Example: openwit-pipeline stage dedup config.toml --force dedup")
+def stage(
+    name: Annotated[str, typer.Argument(help="The stage to run.")],
+    config: Config,
+    beam: BeamOptions = None,
+    force: Force = "",
+    settings: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one stage on what the stages before it have committed."""
+    from pipeline.config import load_config
+    from pipeline.engine.options import parse_beam_options
+    from pipeline.workflow import run_stages
+
+    loaded = load_config(config, settings or ())
+    options = parse_beam_options(beam or ())
+    _print_outcome(run_stages(loaded, options=options, until=name, force=force, only=name), as_json)
+
+
+def _print_plan(value: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(value))
+        return
+    from pipeline.plan import plan_lines
+
+    for line in plan_lines(value):
+        typer.echo(line)
+
+
+def _print_outcome(value: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(value))
+        return
+    lines = [
+        {
+            "stage": line["stage"],
+            "rows in": line["rows_in"],
+            "rows out": line["rows_out"],
+            "dropped": sum(line["drops"].values()),
+            "by reason": ", ".join(f"{name} {count:,}" for name, count in line["drops"].items()),
+        }
+        for line in value["funnel"]
+    ]
+    typer.echo(table_text(["stage", "rows in", "rows out", "dropped", "by reason"], lines))
+    if value["dataset"]:
+        typer.echo(f"dataset: {value['samples']:,} samples, {value['digest']}, {value['dataset']}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 findings, 2 refused, 3 not finished, 130 stopped."""
+    sys.exit(run_app(app, "openwit-pipeline", arguments))

@@ -1,0 +1,1 @@
+"""Rows to records, records to edges, edges to decisions, decisions back to rows."""

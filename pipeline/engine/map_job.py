@@ -1,0 +1,55 @@
+"""The Beam job of a map step: each unit is one element."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+import apache_beam as beam
+
+from pipeline.engine.attempts import Job
+from pipeline.engine.steps import MapStep
+from pipeline.engine.units import Unit
+from pipeline.engine.work import run_unit
+
+
+def build_map(
+    pipeline: beam.Pipeline, job: Job, units: Sequence[Unit], seconds: float | None
+) -> None:
+    """Put a map step's units on a pipeline.
+
+    Args:
+        pipeline: an empty one.
+        job: the step and what its workers need to know.
+        units: those to do.
+        seconds: units that would begin later than this are left for another job; None: none are.
+    """
+    _ = (
+        pipeline
+        | "Units" >> beam.Create(as_elements(units), reshuffle=False).with_output_types(bytes)
+        | "Spread" >> beam.Reshuffle()
+        | "RunUnit" >> beam.ParDo(_RunUnit(job, seconds))
+    )
+
+
+def as_elements(units: Sequence[Unit]) -> list[bytes]:
+    """Return the units as elements, longest first, so that none long begins last."""
+    longest_first = sorted(units, key=lambda unit: (-unit.input_bytes, unit.id))
+    return [unit.to_bytes() for unit in longest_first]
+
+
+class _RunUnit(beam.DoFn):
+    def __init__(self, job: Job, seconds: float | None) -> None:
+        self._job = job
+        self._seconds = seconds
+        self._end: float | None = None
+
+    def process(self, element: bytes) -> Iterable[None]:
+        job, unit = self._job, Unit.from_bytes(element)
+        if not isinstance(job.step, MapStep):
+            raise TypeError(f"{job.step.name} is not a map step")
+        if self._seconds is not None:
+            self._end = self._end or time.monotonic() + self._seconds
+            if time.monotonic() > self._end:
+                return ()
+        step = job.step
+        job.attempt(unit.id, lambda: run_unit(step, job.spec, unit, job.root, job.max_error_rate))
+        return ()

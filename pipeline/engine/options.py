@@ -1,0 +1,108 @@
+"""The `[engine]` table, and the Beam options that follow `--`."""
+
+import contextlib
+import dataclasses
+import difflib
+import logging
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from manifests.base.errors import RefusedError
+
+MEMINFO = pathlib.Path("/proc/meminfo")
+WORKER_BYTES = 1 << 30
+"""Free memory that each further worker process asks for when `workers` is 0."""
+PINNED = {
+    "runner": "mode",
+    "direct_num_workers": "workers",
+    "direct_running_mode": "mode",
+    "environment_type": "mode",
+    "environment_config": "mode",
+    "job_endpoint": "mode",
+    "save_main_session": "mode",
+    "streaming": "mode",
+}
+"""Beam options that openwit sets itself, and the `[engine]` key that stands for each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """How jobs run; only `bucket_bytes` can change a byte of what they make."""
+
+    mode: Literal["auto", "memory", "processes"] = "auto"
+    """In this process, in worker processes, or `auto`: the latter when the work is worth it."""
+    workers: int = 0
+    """Worker processes; 0 = one per core, fewer when memory is short."""
+    bucket_bytes: int = 64 << 20
+    """Target payload of one shuffle bucket (specs/engine.md 9, provisional)."""
+    max_error_rate: float = 0.001
+    """Share of a unit's rows that may end in an unexpected exception; 10 rows always may."""
+    on_unit_failure: Literal["fail", "skip"] = "fail"
+    """`skip` commits a map step without its failed units and lists them in its `stage.json`."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.workers < 0:
+            raise ValueError(f"workers must be at least 0, got {self.workers!r}")
+        if self.bucket_bytes < 1 << 10:
+            raise ValueError(f"bucket_bytes must be at least 1024, got {self.bucket_bytes!r}")
+        if not 0 <= self.max_error_rate <= 1:
+            raise ValueError(f"max_error_rate must be 0 to 1, got {self.max_error_rate!r}")
+
+
+def worker_count(settings: EngineSettings) -> int:
+    """Return the number of worker processes that `workers` stands for on this machine."""
+    if settings.workers:
+        return settings.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, available_bytes() // WORKER_BYTES))
+
+
+def available_bytes() -> int:
+    """Return the memory that is free without swapping; a guess where the system does not say."""
+    with contextlib.suppress(OSError), MEMINFO.open(encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 8 << 30
+
+
+def parse_beam_options(arguments: Sequence[str]) -> Mapping[str, Any]:
+    """Return what follows `--` as Beam options.
+
+    Raises:
+        RefusedError: if one is unknown to Beam, or openwit sets it itself.
+    """
+    if not arguments:
+        return {}
+    with quiet_imports():
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+    known = PipelineOptions([]).get_all_options()
+    for word in arguments:
+        name = word.removeprefix("--").partition("=")[0]
+        if not word.startswith("--"):
+            raise RefusedError(f"-- {word}: not an option: write --name=value")
+        if name in PINNED:
+            raise RefusedError(f"--{name}: openwit sets it: use --set engine.{PINNED[name]}=...")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean --{near[0]}?" if near else "see Beam's PipelineOptions"
+            raise RefusedError(f"--{name}: not a Beam option: {hint}")
+    try:
+        return dict(PipelineOptions(list(arguments)).get_all_options(drop_default=True))
+    except SystemExit:  # Beam's argparse has said why on stderr
+        raise RefusedError(f"-- {' '.join(arguments)}: Beam does not take these values") from None
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Keep Beam's remarks about cloud libraries that are not installed off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

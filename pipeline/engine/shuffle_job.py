@@ -1,0 +1,99 @@
+"""The Beam job of a shuffle step: units emit packed blocks, each bucket is reduced by one call."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipeline.engine import files
+from pipeline.engine.attempts import Job
+from pipeline.engine.blocks import pack, unpack
+from pipeline.engine.map_job import as_elements
+from pipeline.engine.stage_dir import bucket_ids, generation, sent_path
+from pipeline.engine.steps import ShuffleStep
+from pipeline.engine.units import Unit, canonical_json
+from pipeline.engine.work import reduce_bucket
+
+FAILED = b"failed"
+"""Goes to every bucket when a unit could not emit: no bucket may be made without its rows."""
+LARGEST_BUCKET = 8
+"""A bucket may hold this many times `bucket_bytes`."""
+
+
+def build_shuffle(
+    pipeline: beam.Pipeline, job: Job, units: Sequence[Unit], buckets: Sequence[int]
+) -> None:
+    """Put a shuffle step on a pipeline.
+
+    Args:
+        pipeline: an empty one.
+        job: the step and what its workers need to know.
+        units: all that emit.
+        buckets: the numbers of those to make.
+    """
+    step = _shuffle_step(job)
+    elements = [b"", *as_elements(units)]  # the first stands for buckets that get no row
+    _ = (
+        pipeline
+        | "Units" >> beam.Create(elements, reshuffle=False).with_output_types(bytes)
+        | "Spread" >> beam.Reshuffle()
+        | "Emit" >> beam.ParDo(_Emit(job, tuple(buckets), generation(step, units)))
+        | "Group" >> beam.GroupByKey()
+        | "Reduce" >> beam.ParDo(_Reduce(job, tuple(bucket_ids(step, units))))
+    )
+
+
+class _Emit(beam.DoFn):
+    def __init__(self, job: Job, buckets: tuple[int, ...], generation: str) -> None:
+        self._job = job
+        self._buckets = frozenset(buckets)
+        self._generation = generation
+
+    def process(self, element: bytes) -> Iterator[tuple[int, bytes]]:
+        if not element:
+            yield from ((bucket, b"") for bucket in sorted(self._buckets))
+            return
+        step = _shuffle_step(self._job)
+        unit = Unit.from_bytes(element)
+        blocks: list[tuple[int, bytes]] = []
+        if self._job.attempt(unit.id, lambda: self._emit(step, unit, blocks)):
+            yield from blocks
+        else:
+            yield from ((bucket, FAILED) for bucket in sorted(self._buckets))
+
+    def _emit(self, step: ShuffleStep, unit: Unit, blocks: list[tuple[int, bytes]]) -> None:
+        blocks.clear()  # of an attempt before
+        sent = {tag: np.zeros(step.buckets, np.int64) for tag in step.schemas}
+        packed = pack(step.kernel.emit(unit), unit.id, step.schemas, sent)
+        blocks.extend(block for block in packed if block[0] in self._buckets)
+        path = sent_path(self._job.root, self._job.folder, unit.id, self._generation)
+        counts = {tag: rows.tolist() for tag, rows in sent.items()}
+        files.write_atomic(path, canonical_json(counts))
+
+
+class _Reduce(beam.DoFn):
+    def __init__(self, job: Job, ids: tuple[str, ...]) -> None:
+        self._job = job
+        self._ids = ids
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[None]:
+        bucket, received = element
+        blocks = list(received)
+        if FAILED not in blocks:
+            self._job.attempt(self._ids[bucket], lambda: self._reduce(bucket, blocks))
+        return ()
+
+    def _reduce(self, bucket: int, blocks: list[bytes]) -> None:
+        job, step = self._job, _shuffle_step(self._job)
+        most_bytes = LARGEST_BUCKET * job.bucket_bytes
+        batches = unpack(filter(None, blocks), step, most_bytes, f"{step.name} bucket {bucket}")
+        tables = {tag: pa.Table.from_batches(rows) for tag, rows in batches.items() if rows}
+        unit = Unit(id=self._ids[bucket], sources=())
+        reduce_bucket(step, job.spec, bucket, unit, tables, job.root, job.max_error_rate)
+
+
+def _shuffle_step(job: Job) -> ShuffleStep:
+    if not isinstance(job.step, ShuffleStep):
+        raise TypeError(f"{job.step.name} is not a shuffle step")
+    return job.step

@@ -1,0 +1,79 @@
+"""The settings of the stage `fetch`; each field is a key of the table `[fetch]`."""
+
+import dataclasses
+from typing import Literal
+
+from filters.images.animation import Animation, AnimationPolicy
+from filters.images.aspect_ratio import AspectRatio
+from filters.images.size import ImageSize
+
+Format = Literal["jpeg", "png", "webp", "gif", "avif"]
+ResizeMode = Literal["keep_ratio", "keep_ratio_largest", "center_crop", "border", "no"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FetchSettings:
+    """Where images come from, which are kept, and how they are stored."""
+
+    source: Literal["archive"] = "archive"
+    """`archive`: the image's own response record in the input archives, no network."""
+    unit_rows: int = 1024
+    """Pairs of a unit, as a target: there are as many units as the smallest power of two that keeps
+    the mean at most this. Smaller units lose less to a crash and spread better over workers."""
+    max_bytes: int = 20 << 20
+    """Largest body in bytes, as sent and as decoded; provisional."""
+    formats: tuple[Format, ...] = ("jpeg", "png", "webp", "gif", "avif")
+    """Formats that are kept, by their first bytes."""
+    min_image_size: int = 64
+    """Short side in px; provisional."""
+    max_aspect_ratio: float = 3.0
+    """Long side over short side; DataComp's basic filter."""
+    max_pixels: int = 50_000_000
+    """Width times height, judged by the header before any pixel is decoded; provisional."""
+    max_decoded_bytes: int = 200 << 20
+    """Bytes of the decoded image, of a JPEG at the scale of its decode; provisional."""
+    animation: AnimationPolicy = "first"
+    """`first` keeps the first frame of an animation, `drop` drops it."""
+    icc: Literal["srgb", "ignore"] = "srgb"
+    """`srgb` converts images that bring another RGB profile; hashes never see the conversion."""
+    image_size: int = 256
+    """Side of the stored image in px; 256 as in img2dataset. Images are never enlarged."""
+    resize_mode: ResizeMode = "keep_ratio"
+    """What `image_size` is: `keep_ratio` the short side, `keep_ratio_largest` the long side,
+    `center_crop` the middle square, `border` the long side, padded white to a square."""
+    resize_filter: Literal["fast", "hamming"] = "fast"
+    """`fast`: the area average from half size down, else Hamming."""
+    encode_quality: int = 95
+    """JPEG quality, 1 to 100; 95 as in img2dataset."""
+    keep_original: Literal["never", "unchanged"] = "never"
+    """`unchanged` stores a JPEG byte for byte, its EXIF (GPS) included, if its size stays."""
+
+    def __post_init__(self) -> None:
+        for name in ("unit_rows", "max_bytes", "max_decoded_bytes", "image_size"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if not 1 <= self.encode_quality <= 100:
+            raise ValueError(f"encode_quality must be 1 to 100, got {self.encode_quality!r}")
+        if not self.formats:
+            raise ValueError("formats must name at least one format, got none")
+        if not self.min_image_size >= 1:
+            raise ValueError(f"min_image_size must be at least 1, got {self.min_image_size!r}")
+        if not self.max_aspect_ratio >= 1:
+            raise ValueError(f"max_aspect_ratio must be at least 1, got {self.max_aspect_ratio!r}")
+        if not self.max_pixels >= 1:
+            raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels!r}")
+
+    @property
+    def size_filter(self) -> ImageSize:
+        """The filter of `min_image_size` and `max_pixels`."""
+        return ImageSize(min_px=self.min_image_size, max_pixels=self.max_pixels)
+
+    @property
+    def ratio_filter(self) -> AspectRatio:
+        """The filter of `max_aspect_ratio`."""
+        return AspectRatio(max_ratio=self.max_aspect_ratio)
+
+    @property
+    def animation_filter(self) -> Animation:
+        """The filter of `animation`."""
+        return Animation(policy=self.animation)

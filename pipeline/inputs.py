@@ -1,0 +1,166 @@
+"""The raw input of a run: paths to units, named so that a dataset can be made again elsewhere."""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import unicodedata
+from collections.abc import Sequence
+
+from manifests.base.console import bytes_text, say
+from manifests.base.errors import RefusedError
+from pipeline.engine import files
+from pipeline.engine.units import Source, Unit, canonical_json
+from pipeline.readers.kinds import InputSettings
+
+SHOWN = 10
+"""Missing inputs that a message names."""
+THREADS = 4
+LOUD_BYTES = 1 << 28
+"""Hashing more than this is announced."""
+
+Digests = dict[str, list[int | str]]
+"""By path: size in bytes, time of change in ns, sha256."""
+
+
+def input_units(
+    settings: InputSettings, folder: str, root: str, *, keep: bool = True
+) -> list[Unit]:
+    """Return one unit for each input file.
+
+    Args:
+        settings: the table `[input]`.
+        folder: the configuration's folder, from which relative paths count.
+        root: ROOT, where digests of unchanged files are remembered.
+        keep: whether to write digests there.
+
+    Raises:
+        RefusedError: if there is no input, one is missing, outside `input.base`, or named twice.
+    """
+    base = input_base(settings, folder)
+    found: dict[str, str] = {}
+    for path in expand_paths(settings.paths, folder):
+        name = logical_name(path, base)
+        if found.setdefault(name, path) != path:
+            raise RefusedError(f"input.paths: {found[name]} and {path} have one name, {name!r}")
+    sizes = _sizes(found, settings)
+    digests = _digests({name: found[name] for name in sizes}, sizes, root, keep)
+    return [
+        Unit(
+            id=hashlib.sha256(name.encode()).hexdigest()[:16],
+            sources=(
+                Source(role="input", path=found[name], name=name, bytes=size, sha256=digests[name]),
+            ),
+        )
+        for name, size in sorted(sizes.items())
+    ]
+
+
+def input_base(settings: InputSettings, folder: str) -> str:
+    """Return the folder or URI that logical names are relative to."""
+    return _absolute(settings.base, folder) if settings.base else folder
+
+
+def expand_paths(paths: Sequence[str], folder: str) -> list[str]:
+    """Return absolute paths and URIs, with each `@FILE` replaced by the paths it lists.
+
+    Raises:
+        RefusedError: if a list cannot be read, or there is no path at all.
+    """
+    expanded: list[str] = []
+    for entry in paths:
+        if not entry.startswith("@"):
+            expanded.append(_absolute(entry, folder))
+            continue
+        path = _absolute(entry[1:], folder)
+        try:
+            lines = files.read_bytes(path).decode("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RefusedError(f"input.paths: {entry}: cannot be read: {error}") from None
+        within = path.rpartition("/")[0]
+        expanded.extend(_absolute(line.strip(), within) for line in lines if line.strip())
+    if not expanded:
+        raise RefusedError(f"input.paths: {', '.join(paths)}: no file is listed: name at least one")
+    return expanded
+
+
+def logical_name(path: str, base: str) -> str:
+    """Return a path relative to the base, with `/`.
+
+    Raises:
+        RefusedError: if it is outside, or has control characters.
+    """
+    head = base.rstrip("/") + "/"
+    if not path.startswith(head):
+        raise RefusedError(
+            f"input.base: {path} is outside {base}: set it to a folder that holds all inputs"
+        )
+    name = path[len(head) :]
+    if any(unicodedata.category(char) == "Cc" for char in name):
+        raise RefusedError(f"input.paths: {name!r}: control characters: rename the file")
+    return name
+
+
+def _absolute(path: str, folder: str) -> str:
+    if not files.is_local(path):
+        return path
+    if not files.is_local(folder):
+        return files.join(folder, path)
+    return os.path.normpath(pathlib.Path(folder, pathlib.Path(path).expanduser()))
+
+
+def _sizes(found: dict[str, str], settings: InputSettings) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    missing: list[str] = []
+    for name, path in found.items():
+        size = files.size_bytes(path)
+        readable = not files.is_local(path) or (
+            pathlib.Path(path).is_file() and os.access(path, os.R_OK)
+        )
+        if size is None or not readable:
+            missing.append(path)
+        else:
+            sizes[name] = size
+    shown = ", ".join(missing[:SHOWN])
+    if missing and settings.missing == "skip":
+        say(f"warning: {len(missing)} of {len(found)} inputs are missing and left out: {shown}")
+    elif missing:
+        raise RefusedError(
+            f"input.paths: {len(missing)} of {len(found)} files are missing or unreadable: "
+            f"{shown}: "
+            'check them, or set input.missing = "skip"'
+        )
+    if not sizes:
+        raise RefusedError(
+            f"input.paths: all {len(found)} files are missing: there is nothing to do"
+        )
+    return sizes
+
+
+def _digests(found: dict[str, str], sizes: dict[str, int], root: str, keep: bool) -> dict[str, str]:
+    """Return the sha256 of each file by name; unchanged files are not read again."""
+    store = files.join(root, "runs", "inputs.json")
+    known: Digests = {}
+    if files.size_bytes(store) is not None:
+        try:
+            known = json.loads(files.read_bytes(store))
+        except ValueError:
+            known = {}
+    marks = {name: [sizes[name], _changed_ns(path)] for name, path in found.items()}
+    todo = [name for name, path in found.items() if known.get(path, [])[:2] != marks[name]]
+    total = sum(sizes[name] for name in todo)
+    if total > LOUD_BYTES:
+        say(f"inputs: taking the sha256 of {len(todo)} files, {bytes_text(total)}")
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        hashed = pool.map(files.sha256_of, [found[name] for name in todo])
+        for name, digest in zip(todo, hashed, strict=True):
+            known[found[name]] = [*marks[name], digest]
+    if todo and keep:
+        files.write_atomic(store, canonical_json(known))
+    return {name: str(known[path][2]) for name, path in found.items()}
+
+
+def _changed_ns(path: str) -> int:
+    """Return when a file was changed; remote files are told apart by their size alone."""
+    return pathlib.Path(path).stat().st_mtime_ns if files.is_local(path) else 0

@@ -1,0 +1,1 @@
+"""Pages to candidates: the encoding, the tree, image URLs, texts, opt-out marks."""

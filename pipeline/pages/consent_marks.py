@@ -1,0 +1,26 @@
+"""Opt-out marks of a page: its headers and its metas together."""
+
+from collections.abc import Sequence
+
+from filters.consent.decision import TDM_MARK
+from filters.consent.marks import Signals
+from filters.consent.robots_tag import directives
+from filters.consent.tdmrep import reservation
+from pipeline.pages.html import Meta
+
+ROBOTS_NAMES = frozenset({"robots", "openwit"})
+TDM_NAME = "tdm-reservation"
+
+
+def page_signals(header: Signals, metas: Sequence[Meta]) -> Signals:
+    """Return the page's marks: for TDMRep a meta beats the header, all else adds up."""
+    if not metas:
+        return header
+    stated = [meta.content for meta in metas if meta.name in ROBOTS_NAMES]
+    marks = {f"robots:{directive}" for content in stated for directive in directives([content])}
+    marks.update(mark for mark in header.marks if mark != TDM_MARK)
+    own = reservation(meta.content for meta in metas if meta.name == TDM_NAME)
+    tdm = header.tdm if own is None else own
+    if tdm == 1:
+        marks.add(TDM_MARK)
+    return Signals(tuple(sorted(marks)), tdm)

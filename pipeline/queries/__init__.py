@@ -1,0 +1,1 @@
+"""Builds the list of queries from a Wikipedia dump, page views, WordNet and plain text."""

@@ -1,0 +1,1 @@
+"""Input files to records: framing, recovery after damage, bodies under a limit."""

@@ -1,0 +1,1 @@
+"""Matched pairs to those that are selected: merging, counting, thresholds, choosing."""

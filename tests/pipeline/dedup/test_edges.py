@@ -1,0 +1,208 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from filters.hashes.bands import band_keys
+from filters.hashes.perceptual import GRAPHIC, GRAY
+from pipeline.dedup.columns import as_keys
+from pipeline.dedup.edges import Counts, Probes, match
+from pipeline.dedup.settings import DedupSettings
+
+Distances = dict[tuple[int, int], int]
+
+
+def make_probes(hashes: NDArray[np.uint8], **columns: NDArray[np.uint8]) -> Probes:
+    """Probes whose ranks are their row numbers, gray-blue and without flags unless told."""
+    rows = np.arange(len(hashes), dtype=">u4").reshape(-1, 1).view(np.uint8)
+    plain = {
+        "chroma": np.full((len(hashes), 32), 128, np.uint8),
+        "flags": np.zeros(len(hashes), np.uint8),
+    }
+    return Probes(hashes=hashes, ranks=as_keys(rows), **{**plain, **columns})
+
+
+def found_edges(probes: Probes, settings: DedupSettings) -> tuple[Distances, Counts]:
+    """Match over all tables; each must report an edge at its one distance."""
+    keys, emitted = band_keys(probes.hashes, settings.tables)
+    edges: Distances = {}
+    counts = Counts()
+    for table in range(settings.tables):
+        rows = np.flatnonzero(emitted[:, table])
+        mine = Probes(*(getattr(probes, field.name)[rows] for field in dataclasses.fields(Probes)))
+        for better, worse, distance in match(table, keys[rows, table], mine, settings, counts):
+            for edge in zip(rows[better].tolist(), rows[worse].tolist(), distance, strict=True):
+                assert edges.setdefault(edge[:2], int(edge[2])) == edge[2]
+    return edges, counts
+
+
+def all_edges(hashes: NDArray[np.uint8], within: int) -> Distances:
+    """Compare every pair."""
+    edges = {}
+    for row, one in enumerate(hashes):
+        distances = np.bitwise_count(hashes[row + 1 :] ^ one).sum(axis=1)
+        for other in np.flatnonzero(distances <= within).tolist():
+            edges[row, row + 1 + other] = int(distances[other])
+    return edges
+
+
+def uniform(rows: int, seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (rows, 64), dtype=np.uint8)
+
+
+def clustered(rows: int, seed: int) -> NDArray[np.uint8]:
+    """Clusters of up to a dozen hashes, each some bits from its centre; a tenth almost empty."""
+    random = np.random.default_rng(seed)
+    centres = uniform(rows // 6, seed)
+    centres[::10, :32] &= random.integers(0, 256, (len(centres[::10]), 32), dtype=np.uint8) & 17
+    flips = random.random((rows, 512)) < random.choice([0.002, 0.02, 0.06], (rows, 1))
+    return centres[random.integers(0, len(centres), rows)] ^ np.packbits(flips, axis=1)
+
+
+def guaranteed(hashes: NDArray[np.uint8], edges: Distances) -> set[tuple[int, int]]:
+    """Return the pairs that differ in fewer bits than keys that one of them emits."""
+    keys = band_keys(hashes)[1].sum(axis=1)
+    return {pair for pair, bits in edges.items() if bits < max(keys[pair[0]], keys[pair[1]])}
+
+
+@pytest.mark.parametrize("make", [uniform, clustered])
+@pytest.mark.parametrize("recall", ["normal", "high"])
+def test_no_pair_within_the_guarantee_is_missed_and_none_beyond_the_threshold_found(
+    make: Any, recall: Any
+) -> None:
+    hashes = make(1500, 3)
+    settings = DedupSettings(recall=recall)
+    edges, counts = found_edges(make_probes(hashes), settings)
+    expected = all_edges(hashes, settings.threshold)
+    assert edges.items() <= expected.items()
+    must = guaranteed(hashes, expected)
+    assert must <= edges.keys()
+    assert len(must) > 1000 or make is uniform
+    assert counts.hot_keys == 0
+
+
+def hot(rows: int, copies: int) -> NDArray[np.uint8]:
+    """Hashes that all share the band of table 0, and so many near pairs among them."""
+    hashes = uniform(rows, 5)
+    flips = np.zeros((copies, 512), np.uint8)
+    for row in range(copies):
+        flips[row, np.random.default_rng(row).permutation(512)[: row % 16]] = 1
+    hashes[-copies:] = hashes[:copies] ^ np.packbits(flips, axis=1)
+    hashes[:, 32:36] = 7
+    return hashes
+
+
+@pytest.mark.parametrize("recall", ["normal", "high"])
+def test_a_hot_key_loses_no_pair_within_15_bits(recall: Any) -> None:
+    hashes = hot(600, 200)
+    settings = DedupSettings(max_bucket=8, stars=2, recall=recall)
+    edges, counts = found_edges(make_probes(hashes), settings)
+    assert guaranteed(hashes, all_edges(hashes, 15)) <= edges.keys()
+    assert counts.hot_keys >= 1
+    assert counts.hot_rows >= 600
+    assert counts.overflow_groups == 0
+
+
+def test_a_hot_table_alone_finds_all_pairs_within_15_bits() -> None:
+    hashes = hot(600, 200)
+    keys, _ = band_keys(hashes)
+    found = set()
+    for better, worse, _ in match(
+        0, keys[:, 0], make_probes(hashes), DedupSettings(max_bucket=8, stars=2), Counts()
+    ):
+        found |= set(zip(better.tolist(), worse.tolist(), strict=True))
+    assert all_edges(hashes, 15).keys() <= found
+
+
+def test_a_band_crowded_twice_is_compared_with_the_best_and_counted() -> None:
+    hashes = np.repeat(uniform(1, 6), 40, axis=0)
+    hashes[:, 0] = np.arange(40)  # all differ, in table 8 alone
+    settings = DedupSettings(max_bucket=8, stars=2, threshold=20)
+    edges, counts = found_edges(make_probes(hashes), settings)
+    assert {(0, row) for row in range(1, 40)} <= edges.keys()
+    assert counts.hot_keys >= 8
+    assert counts.overflow_rows >= 8 * 40
+    assert counts.overflow_pairs >= 8 * 38 * 37 // 2
+
+
+def test_work_grows_with_the_rows_of_a_hot_key_not_with_their_pairs() -> None:
+    settings = DedupSettings(max_bucket=8, stars=2)
+    made = []
+    for rows in (1000, 2000):
+        counts = Counts()
+        keys = np.full(rows, 9, np.uint32)
+        list(match(0, keys, make_probes(uniform(rows, 7)), settings, counts))
+        made.append(counts.candidates)
+        assert counts.candidates <= rows * (2 + 16 * (8 // 2 + 2))
+    assert made[1] < 2.1 * made[0]
+
+
+def pair(bits_apart: int) -> NDArray[np.uint8]:
+    hashes = np.repeat(uniform(1, 8), 2, axis=0)
+    flips = np.zeros(512, np.uint8)
+    flips[32 : 32 + bits_apart] = 1  # within few bands of the dHash
+    hashes[1] ^= np.packbits(flips)
+    return hashes
+
+
+@pytest.mark.parametrize(
+    ("bits_apart", "flags", "near"),
+    [
+        (64, (0, 0), True),
+        (65, (0, 0), False),
+        (15, (GRAPHIC, 0), True),
+        (16, (0, GRAPHIC), False),
+    ],
+)
+def test_the_threshold_is_that_of_graphics_if_one_of_the_two_is(
+    bits_apart: int, flags: tuple[int, int], near: bool
+) -> None:
+    probes = make_probes(pair(bits_apart), flags=np.array(flags, np.uint8))
+    assert bool(found_edges(probes, DedupSettings())[0]) == near
+
+
+@pytest.mark.parametrize(
+    ("levels", "flags", "match_gray", "near"),
+    [
+        (8, (0, 0), False, True),
+        (9, (0, 0), False, False),
+        (4, (GRAPHIC, GRAPHIC), False, True),
+        (5, (GRAPHIC, GRAPHIC), False, False),
+        (40, (GRAY, 0), True, True),
+        (40, (GRAY, GRAY), True, False),
+        (40, (GRAY, 0), False, False),
+    ],
+)
+def test_colours_must_agree(
+    levels: int, flags: tuple[int, int], match_gray: bool, near: bool
+) -> None:
+    chroma = np.full((2, 32), 128, np.uint8)
+    chroma[1] -= levels
+    probes = make_probes(pair(0), flags=np.array(flags, np.uint8), chroma=chroma)
+    assert bool(found_edges(probes, DedupSettings(match_gray=match_gray))[0]) == near
+
+
+def test_two_probes_of_one_image_make_no_edge() -> None:
+    probes = dataclasses.replace(make_probes(pair(0)), ranks=as_keys(np.ones((2, 20), np.uint8)))
+    assert not found_edges(probes, DedupSettings())[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": 101},
+        {"threshold": -1},
+        {"threshold": 65, "chroma_max": 255},
+        {"threshold_graphic": 65, "chroma_max_graphic": 255},
+        {"chroma_max": 256},
+        {"stars": 0},
+        {"max_bucket": 1},
+        {"local_edges": 0},
+        {"alternates_max": -1},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        DedupSettings(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,55 @@
+import os
+
+import pytest
+
+from manifests.base.errors import RefusedError
+from pipeline.engine import options
+from pipeline.engine.options import EngineSettings, parse_beam_options, worker_count
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"workers": -1}, {"bucket_bytes": 1}, {"max_error_rate": float("nan")}]
+)
+def test_a_setting_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EngineSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_workers_are_those_asked_for_else_one_a_core_as_far_as_memory_reaches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert worker_count(EngineSettings(workers=7)) == 7
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(options, "available_bytes", lambda: 64 << 30)
+    assert worker_count(EngineSettings()) == 8
+    monkeypatch.setattr(options, "available_bytes", lambda: 3 << 30)
+    assert worker_count(EngineSettings()) == 3
+    monkeypatch.setattr(options, "available_bytes", lambda: 100 << 20)
+    assert worker_count(EngineSettings()) == 1
+
+
+def test_the_system_says_how_much_memory_is_free() -> None:
+    assert 1 << 20 < options.available_bytes() < 1 << 50
+
+
+def test_beam_options_are_passed_on() -> None:
+    assert parse_beam_options([]) == {}
+    assert parse_beam_options(["--max_cache_memory_usage_mb=10"]) == {
+        "max_cache_memory_usage_mb": 10
+    }
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--runner=FlinkRunner", "--runner: openwit sets it: use --set engine.mode="),
+        ("--direct_num_workers=3", "--direct_num_workers: openwit sets it: .* engine.workers="),
+        ("--max_cache_memory_usage=1", "did you mean --max_cache_memory_usage_mb"),
+        ("--qqq=1", "--qqq: not a Beam option: see"),
+        ("3", "-- 3: not an option: write --name=value"),
+        ("--max_cache_memory_usage_mb=many", "Beam does not take these values"),
+    ],
+)
+def test_unknown_or_pinned_beam_options_are_refused(argument: str, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        parse_beam_options([argument])

@@ -1,0 +1,194 @@
+import bz2
+import pathlib
+from collections.abc import Callable, Sequence
+
+import pyarrow.parquet as pq
+import pytest
+
+from filters.queries.query_list import SCHEMA, load
+from manifests.base.config import from_tables
+from manifests.base.errors import OpenwitError, RefusedError
+from pipeline.queries import corpus
+from pipeline.queries.build import BuildSummary, QueriesSettings, build_list
+
+MakeDump = Callable[[Sequence[str]], str]
+MakePage = Callable[..., str]
+
+
+def _quiet(line: str) -> None:
+    del line
+
+
+@pytest.fixture
+def dump(tmp_path: pathlib.Path, make_dump: MakeDump, make_page: MakePage) -> str:
+    text = "The [[red car]] is a '''red car'''. A [[hound]] chases the red car, the hot dog waits."
+    xml = make_dump(
+        [
+            make_page("Red car", text),
+            make_page("Dog (animal)", text.replace("chases", "sees")),
+            make_page("Hound", "", redirect="Dog (animal)"),
+            make_page("Talk:Dog", "Talk", ns=1),
+        ]
+    )
+    path = tmp_path / "dump.xml.bz2"
+    path.write_bytes(bz2.compress(xml.encode()))
+    return str(path)
+
+
+@pytest.fixture
+def settings(dump: str, wordnet: str) -> QueriesSettings:
+    return QueriesSettings(
+        dump=dump, wordnet=wordnet, scale="off", unigram_min_count=2, bigram_min_count=2
+    )
+
+
+def _build(settings: QueriesSettings, tmp_path: pathlib.Path, **extra: int) -> BuildSummary:
+    return build_list(settings, str(tmp_path / "list.parquet"), report=_quiet, **extra)
+
+
+def test_a_list_holds_all_sources_in_order(
+    tmp_path: pathlib.Path, settings: QueriesSettings
+) -> None:
+    summary = _build(settings, tmp_path, workers=1)
+    loaded = load(summary.out)
+    rows = {row["query"]: row for row in loaded.table.to_pylist()}
+    assert loaded.table.schema.remove_metadata() == SCHEMA
+    assert loaded.queries == sorted(loaded.queries, key=str.encode)
+    assert rows["red car"] | {"query_id": 0} == {
+        "query_id": 0,
+        "query": "red car",
+        "lang": "en",
+        "source": "bigram",
+        "sources": 4,
+        "count": 6,
+        "score": rows["red car"]["score"],
+        "views": None,
+    }
+    assert rows["Dog"]["views"] == 2  # two pages link to the redirect
+    assert rows["Red car"]["source"] == "title"
+    assert rows["hot dog"]["sources"] == 4 | 1
+    assert rows["st. bernard"]["source"] == "wordnet"
+
+
+def test_the_metadata_say_what_was_done(tmp_path: pathlib.Path, settings: QueriesSettings) -> None:
+    summary = _build(settings, tmp_path, workers=1)
+    metadata = load(summary.out).metadata
+    assert metadata == summary.metadata
+    assert metadata["words"] == 34
+    assert metadata["pages"] == {"kept": 2, "other_namespace": 1, "redirect": 1}
+    assert metadata["title_rank"] == "inlinks"
+    assert [each["name"] for each in metadata["inputs"]][:2] == ["dump.xml.bz2", "data.noun"]
+    assert metadata["thresholds"]["unigram_min_count"] == {
+        "requested": 2,
+        "used": 2,
+        "reason": "literal",
+    }
+    assert sum(metadata["rows"].values()) == len(load(summary.out))
+    assert f"list_digest: {summary.list_digest}" in summary.lines()
+
+
+@pytest.mark.parametrize("profile", ["clip", "metaclip"])
+def test_memory_bounds_and_blocks_change_no_byte(
+    tmp_path: pathlib.Path,
+    settings: QueriesSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str,
+) -> None:
+    def bytes_with(**changes: object) -> bytes:
+        values = {**vars(settings), "profile": profile, **changes}
+        return pathlib.Path(_build(QueriesSettings(**values), tmp_path, workers=1).out).read_bytes()
+
+    expected = bytes_with()
+    assert bytes_with() == expected
+    assert bytes_with(max_types=3) == expected
+    monkeypatch.setattr(corpus, "BLOCK_CHARS", 1)
+    assert bytes_with() == expected
+
+
+def test_processes_change_no_byte(
+    tmp_path: pathlib.Path, settings: QueriesSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = pathlib.Path(_build(settings, tmp_path, workers=1).out).read_bytes()
+    monkeypatch.setattr(corpus, "BLOCK_CHARS", 1)
+    assert pathlib.Path(_build(settings, tmp_path, workers=2).out).read_bytes() == expected
+
+
+def test_metaclip_adds_digits_and_cuts_names_at_the_dot(
+    tmp_path: pathlib.Path, wordnet: str
+) -> None:
+    summary = _build(QueriesSettings(profile="metaclip", wordnet=wordnet), tmp_path)
+    queries = load(summary.out).queries
+    assert [query for query in queries if not query.isdigit()] == [
+        "breathe",
+        "galore",
+        "hot dog",
+        "st",
+    ]
+    assert len(queries) == 104
+
+
+def test_plain_text_is_a_source(tmp_path: pathlib.Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a b a b a b c\n" * 3, encoding="utf-8")
+    settings = QueriesSettings(text=str(text), scale="off", unigram_min_count=9, bigram_min_count=9)
+    summary = _build(settings, tmp_path)
+    assert load(summary.out).queries == ["a", "a b", "b"]
+    assert summary.metadata["words"] == 21
+
+
+def test_a_list_is_cut_to_its_budget(tmp_path: pathlib.Path, settings: QueriesSettings) -> None:
+    small = QueriesSettings(**{**vars(settings), "budget": 6})
+    summary = _build(small, tmp_path)
+    assert len(load(summary.out)) == 6
+    assert summary.metadata["drops"]["bigram"]["over_budget"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"file": "a.parquet"}, "nothing is built"),
+        ({}, "no input"),
+        ({"dump": "/nowhere/dump.xml"}, "/nowhere/dump.xml: no such file"),
+        ({"wordnet": "/nowhere"}, "/nowhere/data.noun: no such file"),
+    ],
+)
+def test_wrong_inputs_are_refused_before_any_work(
+    tmp_path: pathlib.Path, changes: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(RefusedError, match=problem):
+        _build(from_tables(QueriesSettings, changes), tmp_path)
+
+
+def test_a_text_without_words_is_refused(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "text").write_text("1 2 3\n", encoding="utf-8")
+    with pytest.raises(RefusedError, match="no words"):
+        _build(QueriesSettings(text=str(tmp_path / "text")), tmp_path)
+
+
+def test_an_empty_list_is_refused_with_its_thresholds(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "text").write_text("once\n", encoding="utf-8")
+    with pytest.raises(RefusedError, match=r"0 queries: N = 1, .*'unigram_min_count': 3"):
+        _build(QueriesSettings(text=str(tmp_path / "text")), tmp_path)
+
+
+def test_a_failed_build_leaves_the_old_list(
+    tmp_path: pathlib.Path, settings: QueriesSettings
+) -> None:
+    out = pathlib.Path(_build(settings, tmp_path).out)
+    before = out.read_bytes()
+    dump = pathlib.Path(str(settings.dump))
+    dump.write_bytes(dump.read_bytes()[:-5])
+    with pytest.raises(OpenwitError, match="ends inside compressed data"):
+        _build(settings, tmp_path)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.peer
+def test_a_real_dump_builds_a_list(
+    tmp_path: pathlib.Path, real_dump: str, real_wordnet: str
+) -> None:
+    summary = _build(QueriesSettings(dump=real_dump, wordnet=real_wordnet), tmp_path)
+    assert summary.metadata["pages"] == {"kept": 106, "other_namespace": 1, "redirect": 99}
+    assert summary.metadata["thresholds"]["unigram_min_count"]["used"] == 3
+    rows = pq.read_table(summary.out).to_pylist()
+    assert sum(bool(row["sources"] & 1) for row in rows) >= 86_571

@@ -1,0 +1,1 @@
+"""From a manifest to batches: order, shards, loader, transforms, bad samples."""

@@ -1,0 +1,246 @@
+"""Chunks of samples to tensors, in worker processes, in the same order for any number of them."""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from manifests.base import storage
+from manifests.base.errors import OpenwitError
+from trainer.data.bad_samples import MAX_DETAIL, BadReason, BadSample
+from trainer.data.order import Rows, hash64
+from trainer.data.shards import ShardTable
+from trainer.data.transforms import (
+    DECODE_ERRORS,
+    ImageTransform,
+    TooManyPixelsError,
+    decode,
+    own_randomness,
+    to_bytes_tensor,
+)
+
+T = TypeVar("T")
+Tokenize = Callable[[list[str]], Tensor]
+Samples = Rows[ShardTable]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """What a worker needs to make one chunk; arrays have shape (n,)."""
+
+    paths: list[str]
+    slots: NDArray[np.int64]
+    """Which of `paths` holds the image."""
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    texts: list[str]
+    seeds: NDArray[np.uint64]
+    """What the augmentation of each sample is drawn from."""
+
+    @classmethod
+    def make(cls, rows: Samples, seed: int) -> "Request":
+        """Look up where the samples are; `seed` is the run's."""
+        shards = sorted(int(shard) for shard in np.unique(rows.shard))
+        seeds = np.empty(len(rows), np.uint64)
+        ids = rows.gather(lambda table: table.ids).astype(np.uint64)
+        for epoch in np.unique(rows.epoch):
+            here = rows.epoch == epoch
+            seeds[here] = hash64("augment", seed, int(epoch), ids[here])
+        return cls(
+            paths=[rows.tables[shard].tar_path for shard in shards],
+            slots=np.searchsorted(np.array(shards), rows.shard).astype(np.int64),
+            offsets=rows.gather(lambda table: table.offsets).astype(np.int64),
+            lengths=rows.gather(lambda table: table.lengths).astype(np.int64),
+            texts=texts_of(rows),
+            seeds=seeds,
+        )
+
+
+def texts_of(rows: Samples) -> list[str]:
+    """Return the text each sample is trained on."""
+    places = zip(rows.shard.tolist(), rows.row.tolist(), strict=True)
+    return [rows.tables[shard].captions[row].as_py() or "" for shard, row in places]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Tensors:
+    """One chunk, ready for the model."""
+
+    images: Tensor
+    """Shape (n, 3, height, width), uint8; zero where a sample is bad."""
+    tokens: Tensor
+    """Shape (n, context length), int64; the empty text where a sample is bad."""
+    valid: Tensor
+    """Shape (n,), bool."""
+    bad: list[BadSample]
+    fault: str = ""
+    """Why the dataset cannot be read at all, which stops the run."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Consecutive samples of a global batch, with their tensors."""
+
+    step: int
+    number: int
+    """Place in the global batch, in chunks."""
+    rows: Samples
+    tensors: Tensors
+
+
+class ChunkDataset(Dataset[Tensors]):
+    """Turns requests into tensors; runs in the workers."""
+
+    def __init__(
+        self, transform: ImageTransform, tokenize: Tokenize, *, image_px: int, max_pixels: int
+    ) -> None:
+        """Take what makes tensors of an image and of texts; images end up `image_px` square."""
+        self._transform = transform
+        self._tokenize = tokenize
+        self._image_px = image_px
+        self._max_pixels = max_pixels
+        self._files = collections.OrderedDict[str, IO[bytes]]()
+
+    def __getitem__(self, request: Request) -> Tensors:
+        """Read, decode and tokenize the samples of one chunk."""
+        count = len(request.texts)
+        images = torch.zeros((count, 3, self._image_px, self._image_px), dtype=torch.uint8)
+        valid = torch.ones(count, dtype=torch.bool)
+        texts = list(request.texts)
+        bad: list[BadSample] = []
+        with own_randomness() as seed:
+            for row in range(count):
+                seed(int(request.seeds[row]))
+                try:
+                    found = self._image(request, row) if texts[row].strip() else _EMPTY
+                except OpenwitError as error:
+                    return Tensors(images, torch.empty(0), valid, [], fault=str(error))
+                if isinstance(found, Tensor):
+                    images[row] = found
+                    continue
+                bad.append(BadSample(row, *found))
+                valid[row], texts[row] = False, ""
+        return Tensors(images, self._tokenize(texts), valid, bad)
+
+    def _image(self, request: Request, row: int) -> Tensor | tuple[BadReason, str]:
+        """Return the pixels of one sample, or why there are none."""
+        file = self._open(request.paths[int(request.slots[row])])
+        offset, length = int(request.offsets[row]), int(request.lengths[row])
+        try:
+            file.seek(offset)
+            data = file.read(length)
+        except (OSError, ValueError) as error:
+            return BadReason.READ_ERROR, _detail(error)
+        if len(data) != length or not length:
+            return BadReason.READ_SHORT, f"{len(data)} of {length} bytes at offset {offset}"
+        try:
+            return to_bytes_tensor(self._transform(decode(data, self._max_pixels)))
+        except TooManyPixelsError as error:
+            return BadReason.DECODE_BOMB, _detail(error)
+        except DECODE_ERRORS as error:
+            return BadReason.DECODE_ERROR, _detail(error)
+
+    def _open(self, path: str) -> IO[bytes]:
+        file = self._files.pop(path, None)
+        if file is None:
+            try:
+                file = storage.open_read(path)
+            except OSError as error:
+                raise OpenwitError(f"{path}: cannot be opened: {error}: copy it again") from None
+        self._files[path] = file
+        while len(self._files) > MAX_OPEN_FILES:
+            self._files.popitem(last=False)[1].close()
+        return file
+
+    def close(self) -> None:
+        """Close the tars opened in this process."""
+        while self._files:
+            self._files.popitem()[1].close()
+
+
+MAX_OPEN_FILES = 64
+_EMPTY = (BadReason.EMPTY_TEXT, "")
+
+
+def _detail(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:MAX_DETAIL]
+
+
+Planned = tuple[int, int, Samples]
+"""Step, number of the chunk in its global batch, rows."""
+
+
+class ChunkLoader:
+    """Yields chunks in the order they are planned, made by 0, 1 or many workers."""
+
+    def __init__(
+        self,
+        dataset: ChunkDataset,
+        chunks: Iterable[Planned],
+        *,
+        seed: int,
+        workers: int,
+        prefetch: int,
+    ) -> None:
+        """Read `chunks` lazily: at most `workers * prefetch` of them are made ahead."""
+        self._dataset = dataset
+        self._chunks = chunks
+        self._seed = seed
+        self._sent = collections.deque[Planned]()
+        self._loader: DataLoader[Tensors] = DataLoader(
+            dataset,
+            sampler=self._requests(),  # type: ignore[arg-type]
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=prefetch if workers else None,
+            collate_fn=_same,
+            worker_init_fn=_start_worker,
+        )
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Yield each chunk once.
+
+        Raises:
+            OpenwitError: if a shard has gone away.
+        """
+        with contextlib.closing(self._dataset):
+            for tensors in self._loader:
+                step, number, rows = self._sent.popleft()
+                if tensors.fault:
+                    raise OpenwitError(tensors.fault)
+                yield Chunk(step, number, rows, tensors)
+
+    def _requests(self) -> Iterator[Request]:
+        # The loader delivers in the order of its sampler, so what was sent first comes back first.
+        for planned in self._chunks:
+            self._sent.append(planned)
+            yield Request.make(planned[2], self._seed)
+
+
+def one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield the items, the next one already being made in a thread.
+
+    The thread starts with the first item, after the workers are forked: a fork copies no thread.
+    """
+    with concurrent.futures.ThreadPoolExecutor(1, "plan") as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
+
+
+def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C; the main process decides
+
+
+def _same(value: Any) -> Any:
+    return value

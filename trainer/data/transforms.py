@@ -1,0 +1,85 @@
+"""Pixels: open_clip's transforms without their last two steps, which run on the device."""
+
+import contextlib
+import io
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+ImageTransform = Callable[[Image.Image], Image.Image]
+
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, NotImplementedError, MemoryError)
+"""What Pillow raises on damaged images; anything else is our fault and stops the run."""
+
+
+class TooManyPixelsError(ValueError):
+    """An image is larger than the settings allow; it was not decoded."""
+
+
+def without_normalising(steps: Sequence[object]) -> list[Callable[[Image.Image], Image.Image]]:
+    """Return open_clip's steps but the last two, after checking that these make floats of pixels.
+
+    Workers so send a byte a value instead of four, and the device does the same arithmetic.
+
+    Raises:
+        RuntimeError: if this version of open_clip ends its transform otherwise.
+    """
+    names = [type(step).__name__ for step in steps[-2:]]
+    if names != ["MaybeToTensor", "Normalize"]:
+        raise RuntimeError(f"open_clip's transform ends with {names}, expected MaybeToTensor and "
+                           "Normalize: install open_clip_torch>=3.3,<4")  # fmt: skip
+    return list(steps[:-2])  # type: ignore[arg-type]
+
+
+def decode(data: bytes, max_pixels: int) -> Image.Image:
+    """Return the RGB image in `data`.
+
+    Raises:
+        TooManyPixelsError: before decoding, if width times height is above `max_pixels`.
+        OSError: or another of `DECODE_ERRORS`, if Pillow cannot decode it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
+        try:
+            image = Image.open(io.BytesIO(data))
+        except Image.DecompressionBombError as error:
+            raise TooManyPixelsError(str(error)) from None
+        if image.width * image.height > max_pixels:
+            raise TooManyPixelsError(f"{image.width} x {image.height} px, at most {max_pixels}")
+        return image.convert("RGB")
+
+
+def to_bytes_tensor(image: Image.Image) -> Tensor:
+    """Return the pixels, shape (3, height, width), uint8."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return `(pixels / 255 - mean) / std` as float32; `mean`, `std` have shape (3, 1, 1)."""
+    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+@contextlib.contextmanager
+def own_randomness() -> Iterator[Callable[[int], None]]:
+    """Give a function that seeds every generator a transform may use; restore them at the end.
+
+    Not `torch.manual_seed`: it also queues the seeding of CUDA devices.
+    """
+    states = torch.default_generator.get_state(), random.getstate(), np.random.get_state()  # noqa: NPY002, E501 # transforms draw from it
+
+    def seed(value: int) -> None:
+        torch.default_generator.manual_seed(value)
+        random.seed(value)
+        np.random.seed(value & 0xFFFFFFFF)  # noqa: NPY002 # transforms draw from it
+
+    try:
+        yield seed
+    finally:
+        torch.default_generator.set_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])  # noqa: NPY002 # transforms draw from it

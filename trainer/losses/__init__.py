@@ -1,0 +1,1 @@
+"""Contrastive losses, exact on any number of processes and chunks."""
