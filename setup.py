@@ -1,4 +1,4 @@
-"""Metadata of the distribution `openwit`; also what Beam ships to workers (`--setup_file ./setup.py`)."""
+"""Metadata of the distribution `openwit`; also what Beam ships to its workers."""
 
 import pathlib
 import runpy
@@ -9,8 +9,8 @@ ROOT = pathlib.Path(__file__).parent
 PACKAGES = ["filters", "manifests", "pipeline", "trainer"]
 VERSION = runpy.run_path(str(ROOT / "manifests" / "base" / "version.py"))["__version__"]
 
-# Base install: what Beam workers need, and the manifest CLI. `build` and `setuptools` are here because
-# Beam builds the source distribution for its workers without build isolation.
+# Base install: what Beam workers need, and the manifest CLI. `build` and `setuptools` are here
+# because Beam builds the source distribution for its workers without build isolation.
 REQUIRES = [
     "ada-url>=1.29",
     "ahocorasick-rs>=1.0",
@@ -61,7 +61,7 @@ EXTRAS = {
 setuptools.setup(
     name="openwit",
     version=VERSION,
-    description="Build CLIP-style image-text datasets from web archives with Apache Beam, and train on them",
+    description="Web archives to a CLIP-style image-text dataset with Apache Beam, and a trainer",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -70,7 +70,7 @@ setuptools.setup(
         include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]
     ),
     package_data={
-        **dict.fromkeys(PACKAGES, ["py.typed"]),
+        **{package: ["py.typed"] for package in PACKAGES},
         "filters.data": ["*"],
         "trainer.configs": ["*.json"],
     },

@@ -1,4 +1,4 @@
-"""The verdict of a filter: `None` keeps, a `Drop` says why not. Every reason of every stage is here."""
+"""The verdict of a filter: `None` keeps, a `Drop` says why not; all reasons of all stages."""
 
 import dataclasses
 import enum

@@ -2,11 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from filters.queries.match_form import Case
+from filters.queries.matcher import Mode
 from manifests.base.command import run_app
 from manifests.base.console import table_text
 
@@ -20,6 +22,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+queries = typer.Typer(
+    help="Query lists: build one, look for queries that cannot match, show what is in one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(queries, name="queries")
+
 Config = Annotated[str, typer.Argument(help="The run's configuration, a TOML file.")]
 Set = Annotated[
     list[str] | None,
@@ -27,6 +36,9 @@ Set = Annotated[
 ]
 Force = Annotated[str, typer.Option(metavar="STAGE", help="Do this stage again from its start.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ListFile = Annotated[str, typer.Argument(help="A list: Parquet, JSON array, or one query a line.")]
+MatchMode = Annotated[Mode, typer.Option(help="How the list will be matched.")]
+MatchCase = Annotated[Case, typer.Option(help="Whether upper and lower case differ.")]
 BeamOptions = Annotated[
     list[str] | None, typer.Argument(metavar="-- BEAM OPTIONS", help="Passed on to Beam.")
 ]
@@ -95,21 +107,67 @@ def stage(
     _print_outcome(run_stages(loaded, options=options, until=name, force=force, only=name), as_json)
 
 
+@queries.command(epilog="Example: openwit-pipeline queries build config.toml --out list.parquet")
+def build(
+    config: Config,
+    out: Annotated[str, typer.Option(help="The Parquet file to write.")],
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")] = 0,
+    settings: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a list from the inputs that the table [queries] names."""
+    from pipeline.config import load_queries
+    from pipeline.queries.build import build_list
+
+    made = build_list(load_queries(config, settings or ()), out, workers)
+    _print({"kind": "openwit-queries-build", "out": out, **made.metadata}, made.lines(), as_json)
+
+
+@queries.command(epilog="Example: openwit-pipeline queries check list.parquet --texts texts.txt")
+def check(
+    file: ListFile,
+    mode: MatchMode = "openwit",
+    case: MatchCase = "sensitive",
+    texts: Annotated[str, typer.Option(help="Texts, one a line, to count dead queries.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Name queries that can never match or stand for one another; exit 1 if there are any."""
+    from pipeline.queries.check import check_list
+
+    report = check_list(file, mode, case, texts)
+    _print({"kind": "openwit-queries-check", **report.to_json()}, report.lines(), as_json)
+    raise typer.Exit(report.exit_code)
+
+
+@queries.command(epilog='Example: openwit-pipeline queries show list.parquet --text "a red dog"')
+def show(
+    file: ListFile,
+    text: Annotated[str | None, typer.Option(help="Show what this text matches.")] = None,
+    query: Annotated[str | None, typer.Option(help="Show this query.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only queries of this source.")] = None,
+    lang: Annotated[str | None, typer.Option(help="Only queries of this language.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Most rows to show.")] = 20,
+    mode: MatchMode = "openwit",
+    case: MatchCase = "sensitive",
+    as_json: AsJson = False,
+) -> None:
+    """Show a list, or the normalised form of a text and the queries in it."""
+    from pipeline.queries.show import show_lines, show_list
+
+    shown = show_list(
+        file, text=text, query=query, source=source, lang=lang, limit=limit, mode=mode, case=case
+    )
+    _print({"kind": "openwit-queries-show", **shown}, show_lines(shown), as_json)
+
+
 def _print_plan(value: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(value))
-        return
     from pipeline.plan import plan_lines
 
-    for line in plan_lines(value):
-        typer.echo(line)
+    _print(value, plan_lines(value), as_json)
 
 
 def _print_outcome(value: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(value))
-        return
-    lines = [
+    rows = [
         {
             "stage": line["stage"],
             "rows in": line["rows_in"],
@@ -119,9 +177,20 @@ def _print_outcome(value: dict[str, Any], as_json: bool) -> None:
         }
         for line in value["funnel"]
     ]
-    typer.echo(table_text(["stage", "rows in", "rows out", "dropped", "by reason"], lines))
+    lines = [table_text(["stage", "rows in", "rows out", "dropped", "by reason"], rows)]
     if value["dataset"]:
-        typer.echo(f"dataset: {value['samples']:,} samples, {value['digest']}, {value['dataset']}")
+        lines.append(
+            f"dataset: {value['samples']:,} samples, {value['digest']}, {value['dataset']}"
+        )
+    _print(value, lines, as_json)
+
+
+def _print(value: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(value))
+        return
+    for line in lines:
+        typer.echo(line)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from filters.consent.decision import ConsentSettings
 from manifests.base.config import apply_overrides, from_tables, read_toml, to_tables
 from pipeline.dataset.root import DatasetSettings
-from pipeline.engine import files
 from pipeline.engine.options import EngineSettings
 from pipeline.fetch.settings import FetchSettings
-from pipeline.queries.build import QueriesSettings
+from pipeline.inputs import absolute
+from pipeline.queries.settings import QueriesSettings
 from pipeline.readers.kinds import InputSettings
 from pipeline.selection.quotas import SelectSettings
 from pipeline.stages.balance import BalanceSettings
@@ -23,6 +23,16 @@ from pipeline.stages.shards import ShardsSettings
 
 OTHERS_TABLES = ("train",)
 """Tables of a configuration that belong to other commands and are passed over unread."""
+
+
+NO_DATA = {
+    "queries": ("file", "dump", "text", "pageviews", "wordnet", "max_types"),
+    "shards": (
+        *("window_bytes", "read_concurrency", "coalesce_gap_bytes", "max_shard_bytes"),
+        "replace",
+    ),
+}
+"""Settings that change no byte of the samples, by table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,8 +74,12 @@ class LoadedConfig:
     @property
     def root(self) -> str:
         """ROOT: an absolute path, or a URI."""
-        root = self.settings.root
-        return root if not files.is_local(root) else str(pathlib.Path(self.folder, root))
+        return absolute(self.settings.root, self.folder)
+
+    @property
+    def queries(self) -> QueriesSettings:
+        """The table `[queries]` with absolute paths."""
+        return self.settings.queries.resolved(lambda path: absolute(path, self.folder))
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> LoadedConfig:
@@ -79,10 +93,33 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> LoadedConfig:
     return LoadedConfig(path, from_tables(RunConfig, ours, source=pathlib.Path(path).name))
 
 
+def load_queries(path: str, overrides: Sequence[str] = ()) -> QueriesSettings:
+    """Read the table `[queries]` of a configuration file alone, its paths made absolute.
+
+    Raises:
+        ConfigError: with every problem of that table, one a line.
+    """
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class QueriesOnly:
+        queries: QueriesSettings
+
+    tables = apply_overrides(read_toml(path), overrides)
+    ours = {name: value for name, value in tables.items() if name == "queries"}
+    found = from_tables(QueriesOnly, ours, source=pathlib.Path(path).name)
+    folder = str(pathlib.Path(path).resolve().parent)
+    return found.queries.resolved(lambda name: absolute(name, folder))
+
+
 def data_settings(settings: RunConfig) -> dict[str, Any]:
-    """Return the settings that can change a byte of the dataset, for its manifest."""
+    """Return the settings that can change a byte of the dataset, for its manifest.
+
+    What lies where is left out: inputs and query list are named by their digests.
+    """
     tables = to_tables(settings)
     del tables["root"]
     tables["input"] = {"kind": settings.input.kind}
     tables["engine"] = {"bucket_bytes": settings.engine.bucket_bytes}
+    for table, names in NO_DATA.items():
+        tables[table] = {key: value for key, value in tables[table].items() if key not in names}
     return tables

@@ -1,4 +1,4 @@
-"""Arrow schemas of the rows that travel between stages; each stage adds columns, none is renamed."""
+"""Arrow schemas of the rows between stages; each stage adds columns, none is renamed."""
 
 import pyarrow as pa
 
@@ -161,7 +161,7 @@ DROPS = pa.schema(
         ("caption", pa.string()),
     ]
 )
-"""The ledger: one row per dropped pair; a row without pair id stands for `count` counted-only drops."""
+"""The ledger: one row per dropped pair; one without pair id stands for `count` drops without."""
 
 QUERY_COUNTS = pa.schema(
     [
@@ -173,4 +173,4 @@ QUERY_COUNTS = pa.schema(
         pa.field("theta", pa.uint64(), nullable=False),
     ]
 )
-"""One row per query that matched at least one pair, ascending; what `queries.parquet` says of it."""
+"""One row per query that matched a pair, ascending; what `queries.parquet` says of it."""

@@ -36,8 +36,7 @@ def test_files_and_functions_stay_short(path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_every_package_says_what_it_is(name: str) -> None:
-    folders = {path.parent for path in (ROOT / name).rglob("*.py")}
-    for folder in folders:
+    for folder in sorted({path.parent for path in (ROOT / name).rglob("*.py")}):
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))), folder
         modules = [path for path in folder.glob("*.py") if not path.name.startswith("__")]
         assert len(modules) <= MAX_FOLDER_FILES, folder

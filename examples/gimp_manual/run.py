@@ -1,7 +1,7 @@
 """The main job on a real site: archive, dataset, verification, training, evaluation, summary.
 
-Every step is a command that anyone can type; each is printed before it runs. Finished work is kept: run
-the same command again after a kill, or to see the summary once more.
+Every step is a command that anyone can type; each is printed before it runs. Finished work is kept:
+run the same command again after a kill, or to see the summary once more.
 """
 
 import argparse
@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-from site_source import SiteError, cache_folder, record, unpack_package
 from site_source import WORDNET as WORDNET_FOLDER
+from site_source import SiteError, cache_folder, record, unpack_package
 from summary import print_summary
 
 HERE = pathlib.Path(__file__).parent

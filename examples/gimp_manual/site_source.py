@@ -1,7 +1,7 @@
-"""A real site to work on: the GIMP manual of Debian's `gimp-help-en`, served on loopback, recorded by wget.
+"""A real site to work on: the GIMP manual of Debian's `gimp-help-en`, recorded by wget.
 
-The site is served behind a small proxy on 127.0.0.1 under the name `gimp-help.example`, so that its URLs,
-and with them the names of all pairs, do not depend on a free port.
+The site is served by a small proxy on 127.0.0.1 under the name `gimp-help.example`, so that its
+URLs, and with them the names of all pairs, do not depend on a free port.
 """
 
 import functools
@@ -36,7 +36,7 @@ def cache_folder() -> pathlib.Path:
 
 
 def unpack_package(name: str, cache: pathlib.Path) -> pathlib.Path:
-    """Return the folder of an unpacked Debian package; it is downloaded once and never installed."""
+    """Return the folder of an unpacked Debian package: downloaded once, never installed."""
     target = cache / name
     if target.is_dir():
         return target
@@ -130,4 +130,3 @@ def _try(command: list[str], folder: str) -> bool:
 
 def _call(command: list[str]) -> None:
     subprocess.run(command, check=True, timeout=300)  # noqa: S603 (words of this file)
-

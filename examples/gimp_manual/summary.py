@@ -6,7 +6,7 @@ from typing import Any
 
 
 def print_summary(out: pathlib.Path, training: pathlib.Path, evaluation: pathlib.Path) -> None:
-    """Print the funnel, the shards, the loss and the recall beside chance, and where all of it is."""
+    """Print funnel, shards, loss, recall beside chance, and where all of it is."""
     dataset = out / "run" / "dataset"
     manifest = _read(dataset / "manifest.json")
     print("\n== What was kept, and why the rest was not ==")
@@ -16,7 +16,7 @@ def print_summary(out: pathlib.Path, training: pathlib.Path, evaluation: pathlib
             print(f"{'':<10}{count:>8} {reason}")
     totals = manifest["totals"]
     print("\n== Dataset ==")
-    print(f"{totals['samples']} samples in {totals['shards']} shards, {totals['tar_bytes']:,} bytes")
+    print(f"{totals['samples']} samples, {totals['shards']} shards, {totals['tar_bytes']:,} bytes")
     print(f"digest {manifest['digest']}")
     losses = [
         (event["step"], event["loss"])

@@ -19,6 +19,10 @@ class Engine(Protocol):
     def bucket_bytes(self) -> int:
         """Target payload of one shuffle bucket, which decides the number of `buckets`."""
 
+    @property
+    def records(self) -> list[StageRecord]:
+        """The steps committed or found so far, in their order."""
+
     def run(
         self,
         step: MapStep | ShuffleStep,

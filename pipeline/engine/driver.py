@@ -14,7 +14,7 @@ from manifests.base.console import Progress, bytes_text, progress, say
 from manifests.base.errors import OpenwitError
 from pipeline.engine import files
 from pipeline.engine.accounting import check_shuffle
-from pipeline.engine.attempts import Job, failures_error
+from pipeline.engine.jobs.attempts import Job, failures_error
 from pipeline.engine.options import EngineSettings, quiet_imports, worker_count
 from pipeline.engine.runs import Meter, Run, open_run
 from pipeline.engine.stage_dir import StageRecord
@@ -158,9 +158,9 @@ class Driver:
         seconds: float | None = None,
     ) -> None:
         with quiet_imports():
-            from pipeline.engine.map_job import build_map
-            from pipeline.engine.runner import run_job
-            from pipeline.engine.shuffle_job import build_shuffle
+            from pipeline.engine.jobs.map_job import build_map
+            from pipeline.engine.jobs.runner import run_job
+            from pipeline.engine.jobs.shuffle_job import build_shuffle
         try:
             if isinstance(job.step, MapStep):
                 run_job(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from manifests.base.errors import OpenwitError, RefusedError
 from pipeline.engine import files
-from pipeline.engine.attempts import Failure, read_failure
+from pipeline.engine.jobs.attempts import Failure, read_failure
 from pipeline.engine.stage_dir import (
     StageRecord,
     bucket_ids,

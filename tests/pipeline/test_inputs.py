@@ -13,7 +13,7 @@ from pipeline.readers.kinds import InputSettings
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / "warc").mkdir()
     for name in ("a", "b", "c"):
-        (tmp_path / "warc" / f"{name}.warc.gz").write_text(name)
+        (tmp_path / "warc" / f"{name}.warc.gz").write_text(f"WARC/{name}")
     return tmp_path
 
 
@@ -25,7 +25,7 @@ def test_a_unit_is_named_by_the_path_below_the_base(folder: pathlib.Path) -> Non
     units = input_units(settings("warc/b.warc.gz", "warc/a.warc.gz"), str(folder), str(folder))
     assert [unit.sources[0].name for unit in units] == ["warc/a.warc.gz", "warc/b.warc.gz"]
     assert units[0].id == hashlib.sha256(b"warc/a.warc.gz").hexdigest()[:16]
-    assert units[0].sources[0].sha256 == hashlib.sha256(b"a").hexdigest()
+    assert units[0].sources[0].sha256 == hashlib.sha256(b"WARC/a").hexdigest()
     assert units[0].sources[0].path == str(folder / "warc" / "a.warc.gz")
     below = input_units(settings("warc/a.warc.gz", base="warc"), str(folder), str(folder))
     assert below[0].sources[0].name == "a.warc.gz"
@@ -75,7 +75,7 @@ def test_an_unchanged_file_is_not_read_again(
 ) -> None:
     chosen = settings("warc/a.warc.gz", "warc/b.warc.gz")
     first = input_units(chosen, str(folder), str(folder / "root"))
-    (folder / "warc" / "b.warc.gz").write_text("bb")
+    (folder / "warc" / "b.warc.gz").write_text("WARC/bb")
     read: list[str] = []
     real = files.sha256_of
 
@@ -87,4 +87,37 @@ def test_an_unchanged_file_is_not_read_again(
     second = input_units(chosen, str(folder), str(folder / "root"))
     assert read == ["b.warc.gz"]
     assert first[0] == second[0]
-    assert second[1].sources[0].sha256 == hashlib.sha256(b"bb").hexdigest()
+    assert second[1].sources[0].sha256 == hashlib.sha256(b"WARC/bb").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x28\xb5\x2f\xfdrest", "zstd"),
+        (b"filedesc://a.arc 1.1.1.1", "ARC file"),
+        (b"<html>" * 100, "begins neither"),
+    ],
+)
+def test_a_file_that_is_no_archive_is_refused(
+    folder: pathlib.Path, data: bytes, message: str
+) -> None:
+    (folder / "warc" / "b.warc.gz").write_bytes(data)
+    paths = ("warc/a.warc.gz", "warc/b.warc.gz")
+    with pytest.raises(RefusedError, match=rf"1 of 2 files are not WARC .*b.warc.gz: .*{message}"):
+        input_units(settings(*paths), str(folder), str(folder))
+
+
+def test_damage_at_the_start_of_an_archive_is_not_refused(folder: pathlib.Path) -> None:
+    (folder / "warc" / "b.warc.gz").write_bytes(bytes(1000) + b"\x1f\x8b\x08")
+    assert input_units(settings("warc/b.warc.gz"), str(folder), str(folder))
+
+
+def test_without_hashing_nothing_is_read_or_written(folder: pathlib.Path) -> None:
+    root = folder / "root"
+    (unit,) = input_units(settings("warc/a.warc.gz"), str(folder), str(root), hashing=False)
+    assert unit.sources[0].sha256 == ""
+    assert not root.exists()
+    (hashed,) = input_units(settings("warc/a.warc.gz"), str(folder), str(root))
+    (again,) = input_units(settings("warc/a.warc.gz"), str(folder), str(root), hashing=False)
+    assert again == hashed

@@ -1,4 +1,4 @@
-"""Made-up fetched rows, the stage dedup on them in a plain loop, and its definition by brute force."""
+"""Made-up fetched rows, stage dedup on them in a plain loop, and its definition by brute force."""
 
 import dataclasses
 import hashlib

@@ -1,6 +1,6 @@
 """A worker process of the mode `processes`: Beam's harness, which ends when its driver does.
 
-`python -m pipeline.engine.worker DRIVER-PID`, started by `pipeline.engine.runner` only.
+`python -m pipeline.engine.jobs.worker DRIVER-PID`, started by `pipeline.engine.jobs.runner` only.
 """
 
 import logging

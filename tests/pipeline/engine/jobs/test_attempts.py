@@ -4,8 +4,8 @@ import pathlib
 import pytest
 
 from manifests.base.errors import AccountingError, OpenwitError
-from pipeline.engine import attempts
-from pipeline.engine.attempts import Job, failures_error, read_failure
+from pipeline.engine.jobs import attempts
+from pipeline.engine.jobs.attempts import Job, failures_error, read_failure
 from tests.pipeline.engine.engine_kernels import make_step
 
 

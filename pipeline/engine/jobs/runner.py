@@ -125,7 +125,7 @@ class _ProcessHandler(GrpcWorkerHandler):
         }
         # A session of its own: Ctrl-C reaches the driver alone, which then ends its workers.
         self._process = subprocess.Popen(  # noqa: S603 (our own command)
-            [sys.executable, "-P", "-m", "pipeline.engine.worker", str(os.getpid())],
+            [sys.executable, "-P", "-m", "pipeline.engine.jobs.worker", str(os.getpid())],
             env=environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.engine import files
-from pipeline.engine.attempts import Job
-from pipeline.engine.blocks import pack, unpack
-from pipeline.engine.map_job import as_elements
+from pipeline.engine.jobs.attempts import Job
+from pipeline.engine.jobs.blocks import pack, unpack
+from pipeline.engine.jobs.map_job import as_elements
 from pipeline.engine.stage_dir import bucket_ids, generation, sent_path
 from pipeline.engine.steps import ShuffleStep
 from pipeline.engine.units import Unit, canonical_json

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from manifests.base.errors import AccountingError, OpenwitError
-from pipeline.engine import blocks
+from pipeline.engine.jobs import blocks
 from pipeline.engine.steps import Packet
 from tests.pipeline.engine.engine_kernels import ROWS, sort_step
 

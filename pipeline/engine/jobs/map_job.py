@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import apache_beam as beam
 
-from pipeline.engine.attempts import Job
+from pipeline.engine.jobs.attempts import Job
 from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
 from pipeline.engine.work import run_unit
