@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from manifests.base.console import bytes_text, printable, say, table_text
-from manifests.base.errors import ExitCode, OpenwitError, RefusedError
+from manifests.base.command import run_app
+from manifests.base.console import bytes_text, printable, table_text
+from manifests.base.errors import ExitCode, RefusedError
 from manifests.format.manifest import load
 from manifests.format.records import By, Level
 
@@ -32,9 +33,10 @@ CORES = os.cpu_count() or 1
 
 @app.callback()
 def _start() -> None:
-    from manifests.base.install import check_install
+    if not {"-h", "--help"} & set(sys.argv):
+        from manifests.base.install import check_install
 
-    check_install()
+        check_install()
 
 
 @app.command(epilog="Example: openwit-manifest show out/dataset --key 000000042")
@@ -186,16 +188,4 @@ def _print(value: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 findings, 2 refused, 3 not finished, 130 stopped."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
-    try:
-        app([each for each in given if each != "--debug"], prog_name="openwit-manifest")
-    except OpenwitError as error:
-        for line in str(error).split("\n"):
-            say(f"error: {printable(line)}")
-        sys.exit(error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
-        say(f"error: {printable(f'{type(error).__name__}: {error}')}: --debug shows where")
-        sys.exit(ExitCode.UNFINISHED)
+    sys.exit(run_app(app, "openwit-manifest", arguments))

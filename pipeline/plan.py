@@ -26,7 +26,7 @@ BASE_BYTES = 400 << 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rate:
-    """What a stage makes of a row, measured on the GIMP manual unless said otherwise."""
+    """What a stage makes of a row: measured on the GIMP manual unless said otherwise."""
 
     kept: float
     """Rows out per row in; of `extract` per MiB of input."""
@@ -39,17 +39,17 @@ class Rate:
 
 
 RATES: Mapping[str, Rate] = {
-    # Common Crawl's archives hold about as many images a MiB; see the note of `plan_lines`.
-    "extract": Rate(kept=250.0, cpu_seconds=0.08, shuffle_bytes=0, disk_bytes=120),
+    # Provisional: 30 pages a MiB, 8 images with a text each. Here 97, for most bytes are images.
+    "extract": Rate(kept=250.0, cpu_seconds=0.05, shuffle_bytes=0, disk_bytes=60),
     # Published: about half of English texts hold a query (MetaCLIP).
     "match": Rate(kept=0.5, cpu_seconds=0.00005, shuffle_bytes=600, disk_bytes=400),
     "preselect": Rate(kept=1.0, cpu_seconds=0.00002, shuffle_bytes=48, disk_bytes=200),
     # Published yields of downloads: COYO 0.85, DataComp small 0.86 to 0.94.
-    "fetch": Rate(kept=0.85, cpu_seconds=0.011, shuffle_bytes=700, disk_bytes=24_000),
+    "fetch": Rate(kept=0.85, cpu_seconds=0.011, shuffle_bytes=700, disk_bytes=20_000),
     # Published: 77.6 % of COYO's pHashes are unique; 16 probes of 128 bytes for 1.35 hashes a pair.
     "dedup": Rate(kept=0.8, cpu_seconds=0.0005, shuffle_bytes=2_765, disk_bytes=500),
     "balance": Rate(kept=1.0, cpu_seconds=0.0001, shuffle_bytes=48, disk_bytes=500),
-    "shards": Rate(kept=1.0, cpu_seconds=0.0002, shuffle_bytes=900, disk_bytes=25_000),
+    "shards": Rate(kept=1.0, cpu_seconds=0.0002, shuffle_bytes=900, disk_bytes=26_000),
 }
 
 
@@ -144,8 +144,9 @@ class CommittedSteps:
         record = state.committed()
         if record is None:
             is_raw = any(not unit.step for unit in units)
-            is_read = all(source.sha256 for unit in units for source in unit.sources)
-            reused = len(state.valid()) if is_read else 0
+            # An input that was never read has no digest yet, and so no record.
+            read = [unit for unit in units if all(source.sha256 for source in unit.sources)]
+            reused = len(StepState(self.root, step, read, upstream).valid())
             raise NotCommittedError(
                 MissingStep(
                     stage=step.stage,
@@ -167,6 +168,7 @@ def predict(
     missing: MissingStep | None,
     inputs: Sequence[Unit],
     root: str,
+    has_dataset: bool = False,
 ) -> Plan:
     """Put together what is committed and what is to come.
 
@@ -176,8 +178,12 @@ def predict(
         missing: the step at which they end; None if all but `shards` are there.
         inputs: the run's input files.
         root: ROOT, whose disk is looked at.
+        has_dataset: whether `shards` is done, too.
     """
     made = list(_predict(stages, records, missing, inputs))
+    if has_dataset and made[-1].stage == "shards":
+        rows = made[-1].rows_in
+        made[-1] = dataclasses.replace(_NOTHING, stage="shards", rows_in=rows, rows_out=rows)
     return Plan(stages=tuple(made), refusals=tuple(_refusals(made, root)))
 
 
@@ -202,19 +208,28 @@ def _predict(
         rows = rows_in * RATES[stage].kept
 
 
+_NOTHING = StagePlan(
+    stage="",
+    is_done=True,
+    units_to_do=0,
+    units_to_reuse=0,
+    rows_in=0,
+    rows_out=0,
+    shuffle_bytes=0,
+    memory_bytes=0,
+    disk_bytes=0,
+    cpu_seconds=0.0,
+    basis="committed",
+)
+
+
 def _done(stage: str, steps: Sequence[StageRecord]) -> StagePlan:
-    return StagePlan(
+    return dataclasses.replace(
+        _NOTHING,
         stage=stage,
-        is_done=True,
-        units_to_do=0,
         units_to_reuse=sum(len(step.units) for step in steps),
         rows_in=steps[0].rows_in,
         rows_out=steps[-1].rows_out,
-        shuffle_bytes=0,
-        memory_bytes=0,
-        disk_bytes=0,
-        cpu_seconds=0.0,
-        basis="committed",
     )
 
 

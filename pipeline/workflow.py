@@ -1,18 +1,22 @@
 """The stages in their order: runs what is missing of a run, or says what that would be."""
 
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from manifests.base.console import say
 from manifests.base.errors import RefusedError
 from manifests.format.manifest import load
+from manifests.format.naming import ROOT_NAME
+from manifests.format.records import compact_json
 from pipeline.config import LoadedConfig, data_settings
 from pipeline.dataset.samples import DATASET
 from pipeline.dataset.tables import funnel
 from pipeline.engine import files
 from pipeline.engine.context import Engine
 from pipeline.engine.driver import open_driver
+from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import Unit
 from pipeline.inputs import file_digests, input_base, input_units
 from pipeline.plan import STAGES, CommittedSteps, NotCommittedError, Plan, predict
@@ -100,6 +104,7 @@ def make_plan(loaded: LoadedConfig, *, until: str = "") -> Plan:
         missing=missing,
         inputs=units,
         root=root,
+        has_dataset=missing is None and _has_dataset(loaded, engine.records),
     )
 
 
@@ -145,6 +150,16 @@ def walk(
         config=data_settings(settings),
     )
     yield "shards"
+
+
+def _has_dataset(loaded: LoadedConfig, records: Sequence[StageRecord]) -> bool:
+    """Tell whether ROOT's dataset is of these settings, and kept and dropped the same rows."""
+    folder = files.join(loaded.root, DATASET)
+    if files.size_bytes(files.join(folder, ROOT_NAME)) is None:
+        return False
+    manifest = load(folder)
+    config = json.loads(compact_json(data_settings(loaded.settings)))
+    return manifest.config == config and list(manifest.funnel or ())[:-1] == funnel(records)
 
 
 _NO_LIST = RunList(path="", sha256="", digest="")

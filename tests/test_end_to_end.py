@@ -74,6 +74,11 @@ def run_bytes(folder: pathlib.Path, below: Sequence[str] = ("run",)) -> dict[str
     }
 
 
+def sql(query: str) -> list[tuple[object, ...]]:
+    with duckdb.connect() as connection:
+        return connection.execute(query).fetchall()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder with a run that was finished in one process."""
@@ -133,14 +138,14 @@ def test_every_candidate_is_in_the_dataset_or_in_the_ledger(finished: pathlib.Pa
         "too_small": 1,
         "truncated_image": 1,
     }
-    dropped = duckdb.sql(
+    dropped = sql(
         f"select url, caption, stage, reason from '{dataset}/ledger/*.parquet' where url is not null"  # noqa: S608, E501
-    ).fetchall()
+    )
     assert ("http://toy.example/img/no.png", "a red no", "fetch", "optout_page") in dropped
-    kept = duckdb.sql(f"select pair_id from '{dataset}/shards/*.parquet'").fetchall()  # noqa: S608
-    lost = duckdb.sql(
+    kept = sql(f"select pair_id from '{dataset}/shards/*.parquet'")  # noqa: S608
+    lost = sql(
         f"select pair_id from '{dataset}/ledger/*.parquet' where pair_id is not null"  # noqa: S608
-    ).fetchall()
+    )
     assert len(kept) + len(lost) == 96  # 90 pictures and six that are special
     assert len({*kept, *lost}) == 96
 
@@ -160,7 +165,7 @@ def test_others_read_the_shards_as_they_are(finished: pathlib.Path) -> None:
     assert [sample["txt"].decode() for sample in samples] == [row["caption"] for row in rows]
     sizes = [Image.open(io.BytesIO(sample["jpg"])).size for sample in samples]
     assert sizes == [(row["width"], row["height"]) for row in rows]
-    (counted,) = duckdb.sql(f"select count(*) from '{dataset}/shards/*.parquet'").fetchall()  # noqa: S608
+    (counted,) = sql(f"select count(*) from '{dataset}/shards/*.parquet'")  # noqa: S608
     assert counted == (len(rows),)
 
 
