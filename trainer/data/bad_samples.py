@@ -104,4 +104,4 @@ class BadCounts:
 def append_records(path: pathlib.Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Append records to `bad_samples.jsonl`, one a line."""
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        file.writelines(json.dumps(record) + "\n" for record in records)

@@ -88,5 +88,5 @@ class Coverage:
         resumed = epoch == self._start.epoch
         total = self._start.planned if resumed else 0
         for block in self._order.blocks(epoch)[self._start.block if resumed else 0 : end]:
-            total += sum(self._tables.sums[shard] for shard in block)
+            total += sum(self._tables.print_sum(shard) for shard in block)
         return total % MODULUS

@@ -1,11 +1,14 @@
 """Chunks of samples to tensors, in worker processes, in the same order for any number of them."""
 
+import atexit
 import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import multiprocessing.connection
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -136,8 +139,8 @@ class ChunkDataset(Dataset[Tensors]):
         file = self._open(request.paths[int(request.slots[row])])
         offset, length = int(request.offsets[row]), int(request.lengths[row])
         try:
-            file.seek(offset)
-            data = file.read(length)
+            # Not `read(length)`, which would make room for any length a damaged row claims.
+            [data] = storage.read_file_ranges(file, [(offset, length)])
         except (OSError, ValueError) as error:
             return BadReason.READ_ERROR, _detail(error)
         if len(data) != length or not length:
@@ -168,6 +171,8 @@ class ChunkDataset(Dataset[Tensors]):
 
 
 MAX_OPEN_FILES = 64
+DEATH_SECONDS = 30
+"""How long a worker that has closed its connection may take to end."""
 _EMPTY = (BadReason.EMPTY_TEXT, "")
 
 
@@ -180,7 +185,7 @@ Planned = tuple[int, int, Samples]
 
 
 class ChunkLoader:
-    """Yields chunks in the order they are planned, made by 0, 1 or many workers."""
+    """Yields chunks once, in the order they are planned, made by 0, 1 or many workers."""
 
     def __init__(
         self,
@@ -195,35 +200,82 @@ class ChunkLoader:
         self._dataset = dataset
         self._chunks = chunks
         self._seed = seed
-        self._sent = collections.deque[Planned]()
-        self._loader: DataLoader[Tensors] = DataLoader(
-            dataset,
-            sampler=self._requests(),  # type: ignore[arg-type]
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=prefetch if workers else None,
-            collate_fn=_same,
-            worker_init_fn=_start_worker,
-        )
+        self._workers = workers
+        self._prefetch = prefetch
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Generator[Chunk, None, None]:
         """Yield each chunk once.
 
         Raises:
-            OpenwitError: if a shard has gone away.
+            OpenwitError: if a shard has gone away, in place of the chunk that needs it.
         """
+        chunks = self._load()
+        _running.add(chunks)
+        return chunks
+
+    def _load(self) -> Generator[Chunk, None, None]:
+        sent, failed = collections.deque[Planned](), list[Exception]()
+        # Made here and not kept, so that workers and planning end when the iteration is let go.
+        loader: DataLoader[Tensors] = DataLoader(
+            self._dataset,
+            sampler=self._requests(sent, failed),
+            batch_size=None,
+            num_workers=self._workers,
+            prefetch_factor=self._prefetch if self._workers else None,
+            collate_fn=_same,
+            worker_init_fn=_start_worker,
+        )
         with contextlib.closing(self._dataset):
-            for tensors in self._loader:
-                step, number, rows = self._sent.popleft()
+            with _sigchld_kept():
+                results = iter(loader)
+            while (tensors := _fetch(results)) is not None:
+                # It delivers in the order of its sampler: what was sent first comes back first.
+                step, number, rows = sent.popleft()
                 if tensors.fault:
                     raise OpenwitError(tensors.fault)
                 yield Chunk(step, number, rows, tensors)
+        if failed:
+            raise failed[0]
 
-    def _requests(self) -> Iterator[Request]:
-        # The loader delivers in the order of its sampler, so what was sent first comes back first.
-        for planned in self._chunks:
-            self._sent.append(planned)
-            yield Request.make(planned[2], self._seed)
+    def _requests(
+        self, sent: collections.deque[Planned], failed: list[Exception]
+    ) -> Iterator[Request]:
+        try:
+            for planned in self._chunks:
+                sent.append(planned)
+                yield Request.make(planned[2], self._seed)
+        except Exception as error:  # what was sent before it is still to come back
+            failed.append(error)
+
+
+@contextlib.contextmanager
+def _sigchld_kept() -> Iterator[None]:
+    """Keep torch's handler out: it raises wherever the program is, be it within a checkpoint."""
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if signal.getsignal(signal.SIGCHLD) is not before:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _fetch(results: Iterator[Tensors]) -> Tensors | None:
+    """Return what the workers made next, or None at the end.
+
+    Raises:
+        OpenwitError: if a worker has died.
+    """
+    try:
+        return next(results, None)
+    except (RuntimeError, OSError, EOFError) as error:
+        workers = getattr(results, "_workers", [])
+        if workers and not isinstance(error, RuntimeError):  # its connection closes before it ends
+            multiprocessing.connection.wait([each.sentinel for each in workers], DEATH_SECONDS)
+        codes = [each.exitcode for each in workers if each.exitcode]
+        if not codes:
+            raise
+        raise OpenwitError(
+            f"data worker: ended with exit code {codes[0]}: likely the memory is full: lower "
+            "train.data.workers or train.data.prefetch"
+        ) from None
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -238,8 +290,20 @@ def one_ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
 
 
+_running = weakref.WeakSet[Generator[Chunk, None, None]]()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End the workers of iterations left open: Python would send SIGTERM and wait for ever."""
+    for chunks in list(_running):
+        chunks.close()
+
+
 def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C; the main process decides
+    # What a terminal or a batch system sends to all processes is for the main one to decide on.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _same(value: Any) -> Any:

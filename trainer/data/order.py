@@ -1,7 +1,8 @@
 """The order of samples: a pure function of (seed, epoch, position). numpy only.
 
-Every number here is an unsigned 64-bit keyed hash, never a generator's state, because numpy does not
-promise equal streams between versions. Memory is O(shards + rows of two blocks), never O(samples).
+Every number here is an unsigned 64-bit keyed hash, never a generator's state, because numpy does
+not promise equal streams between versions. Memory is O(shards + rows of two blocks), never
+O(samples): a block is let go before the one after the next is read.
 """
 
 import dataclasses
@@ -124,7 +125,15 @@ def defer_repeats(rows: Rows[S], repeats: Rows[S], wanted: int) -> Rows[S]:
 
 
 def chunk_rows(rows: Rows[S], chunks: int, rank: int, world: int) -> list[tuple[int, Rows[S]]]:
-    """Cut a global batch into `chunks`; return number and rows of those of one rank."""
+    """Cut a global batch into `chunks`; return number and rows of those of one rank.
+
+    Raises:
+        ValueError: if chunks or ranks would not be of one size.
+    """
+    if len(rows) % chunks or chunks % world:
+        raise ValueError(
+            f"chunks must divide {len(rows)} rows and be a multiple of {world} ranks, got {chunks}"
+        )
     size = len(rows) // chunks
     return [(c, rows.take(slice(c * size, (c + 1) * size))) for c in range(rank, chunks, world)]
 
@@ -172,11 +181,11 @@ class SampleOrder(Generic[S]):
         self._seed = seed
         self._open_shards = open_shards
         self._planned: dict[int, list[list[int]]] = {}
-        least = 2 * global_batch if last == "carry" else global_batch
-        if self.samples < least:
+        most = self.samples // 2 if last == "carry" else self.samples
+        if not 1 <= global_batch <= most:
             raise ValueError(
-                f"global_batch must be at most {self.samples // (least // global_batch)} for "
-                f'{self.samples} samples with last = "{last}", got {global_batch}'
+                f"global_batch must be from 1 to {most} for {self.samples} samples with "
+                f'last = "{last}", got {global_batch}'
             )
 
     def position(self, step: int) -> Position:
@@ -208,57 +217,47 @@ class SampleOrder(Generic[S]):
 
         Args:
             start: the number of the first batch.
-            ahead: passes the blocks of an epoch on; may make the next one in advance.
+            ahead: passes the pieces of the stream on; may make the next one in advance.
         """
         position = self.position(start)
-        epoch, offset, pending = position.epoch, position.offset, list[Rows[S]]()
+        epoch, pending = position.epoch, list[Rows[S]]()
+        for piece in ahead(self._stream(epoch, position.offset)):
+            if self.last == "drop" and piece.epoch[0] > epoch:
+                epoch, pending = int(piece.epoch[0]), []
+            pending.append(piece)
+            while sum(map(len, pending)) >= self.global_batch:
+                end = self.global_batch - sum(map(len, pending[:-1]))
+                yield join([*pending[:-1], pending[-1].take(slice(None, end))])
+                pending = [pending[-1].take(slice(end, None))]
+
+    def _stream(self, epoch: int, offset: int) -> Iterator[Rows[S]]:
         while True:
-            for piece in ahead(self.epoch_rows(epoch, offset)):
-                pending.append(piece)
-                while sum(map(len, pending)) >= self.global_batch:
-                    rows = join(pending)
-                    yield rows.take(slice(None, self.global_batch))
-                    pending = [rows.take(slice(self.global_batch, None))]
-            if self.last == "drop":
-                pending = []
+            yield from self.epoch_rows(epoch, offset)
             epoch, offset = epoch + 1, 0
 
     def epoch_rows(self, epoch: int, offset: int = 0) -> Iterator[Rows[S]]:
-        """Yield an epoch's samples in order from `offset` on, about a block at a time."""
-        tail_rows = self._tail_rows(epoch)
+        """Yield an epoch's samples in order from `offset` on, about half a block at a time."""
+        block, before = self._find_block(epoch, offset)
+        skip, tail_rows = offset - before, self._tail_rows(epoch)
         if tail_rows and offset < self.global_batch:
-            head, block = self._head(epoch, tail_rows)
-            yield head.take(slice(offset, None))
-            offset = 0
-        else:
-            block, before = self._find_block(epoch, offset)
-            offset -= before
+            block = self._find_block(epoch, self.global_batch - 1)[0] + 1
+            yield from _halves(self._head(epoch, block, tail_rows).take(slice(offset, None)))
+            skip = 0
         for index in range(block, len(self.blocks(epoch))):
-            yield self.plan(epoch, index).take(slice(offset, None))
-            offset = 0
+            yield from _halves(self.plan(epoch, index).take(slice(skip, None)))
+            skip = 0
 
     def plan(self, epoch: int, block: int) -> Rows[S]:
         """Return all samples of one block of an epoch, in its own order."""
         shards = {shard: self._read(shard) for shard in self.blocks(epoch)[block]}
         return plan_block(shards, seed=self._seed, epoch=epoch)
 
-    def _head(self, epoch: int, tail_rows: int) -> tuple[Rows[S], int]:
-        """Return the first whole blocks with at least a batch of rows, and their number."""
-        pieces = list[Rows[S]]()
-        while sum(map(len, pieces)) < self.global_batch:
-            pieces.append(self.plan(epoch, len(pieces)))
-        repeats = self._tail(epoch - 1, tail_rows)
-        wanted = self.global_batch - tail_rows
-        return defer_repeats(join(pieces), repeats, wanted), len(pieces)
-
-    def _tail(self, epoch: int, count: int) -> Rows[S]:
-        pieces = list[Rows[S]]()
-        for block in reversed(range(len(self.blocks(epoch)))):
-            pieces.insert(0, self.plan(epoch, block))
-            if sum(map(len, pieces)) >= count:
-                break
-        rows = join(pieces)
-        return rows.take(slice(len(rows) - count, None))
+    def _head(self, epoch: int, blocks: int, tail_rows: int) -> Rows[S]:
+        """Return the first blocks, at least a batch, without repeats in the batch they complete."""
+        # The end of the epoch before first: its shards are the ones read last.
+        repeats = join(list(self.epoch_rows(epoch - 1, self.samples - tail_rows)))
+        rows = join([self.plan(epoch, block) for block in range(blocks)])
+        return defer_repeats(rows, repeats, self.global_batch - tail_rows)
 
     def _tail_rows(self, epoch: int) -> int:
         return epoch * self.samples % self.global_batch if self.last == "carry" else 0
@@ -283,6 +282,13 @@ class SampleOrder(Generic[S]):
                 return index, before
             before += rows
         raise ValueError(f"offset must be below {before}, got {offset}")
+
+
+def _halves(rows: Rows[S]) -> list[Rows[S]]:
+    """Cut rows in two, so that a planner one piece ahead waits until the block before is used."""
+    middle = (len(rows) + 1) // 2
+    halves = rows.take(slice(None, middle)), rows.take(slice(middle, None))
+    return [half for half in halves if len(half)]
 
 
 def _place(rows: Rows[S]) -> NDArray[np.int64]:

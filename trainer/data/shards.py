@@ -1,5 +1,6 @@
 """The shards of a dataset, as the trainer needs them; alone names columns of the Parquet files."""
 
+import binascii
 import collections
 import dataclasses
 import threading
@@ -14,6 +15,7 @@ from manifests.format.manifest import Manifest
 from manifests.format.records import Finding, ShardRecord
 from trainer.data.order import Last, hash64
 
+Verify = Literal["none", "size", "sha256"]
 PILLOW_MAX_PIXELS = 89_478_485
 MAX_SHOWN = 20
 
@@ -32,7 +34,7 @@ class DataConfig:
     """Shards whose samples are shuffled together; provisional."""
     last: Last = "carry"
     """The batch that ends an epoch: filled from the next one (`carry`), or left out (`drop`)."""
-    verify: Literal["none", "size", "sha256"] = "sha256"
+    verify: Verify = "sha256"
     """What is compared with the manifest before step 0; row counts always are."""
     crop_scale: tuple[float, ...] = (0.9, 1.0)
     """Least and largest share of an image's area that a random crop keeps; open_clip's."""
@@ -74,7 +76,16 @@ class ShardTable:
     """sha256 of the image, 64 hexadecimal digits."""
 
 
-COLUMNS = ("key", "pair_id", "caption", "sha256", "image_offset", "image_bytes")
+COLUMNS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("pair_id", pa.string()),
+        ("caption", pa.string()),
+        ("sha256", pa.string()),
+        ("image_offset", pa.int64()),
+        ("image_bytes", pa.int64()),
+    ]
+)
 
 
 def read_shard(manifest: Manifest, shard: ShardRecord, *, seed: int = 0) -> ShardTable:
@@ -84,15 +95,18 @@ def read_shard(manifest: Manifest, shard: ShardRecord, *, seed: int = 0) -> Shar
         OpenwitError: if the file is missing or does not hold what the manifest says.
     """
     reader = manifest.reader(shard)
-    table = reader.table(COLUMNS).combine_chunks()
-    columns = {name: _one_array(table[name]) for name in COLUMNS}
+    try:
+        table = reader.table(COLUMNS.names).cast(COLUMNS)
+    except pa.ArrowException as error:
+        raise OpenwitError(f"{reader.parquet_path}: {error}: verify the dataset") from error
+    columns = {name: table[name].combine_chunks() for name in COLUMNS.names}
     ids = pair_numbers(columns["pair_id"], path=reader.parquet_path)
     return ShardTable(
         tar_path=reader.tar_path,
         ids=ids,
         keys=np.array(columns["key"].to_pylist(), dtype=np.str_),
-        offsets=columns["image_offset"].to_numpy(zero_copy_only=False).astype(np.int64),
-        lengths=columns["image_bytes"].to_numpy(zero_copy_only=False).astype(np.int64),
+        offsets=columns["image_offset"].fill_null(0).to_numpy(),
+        lengths=columns["image_bytes"].fill_null(0).to_numpy(),  # 0 is a sample cut short
         prints=hash64("sample", seed, 0, ids),
         captions=columns["caption"],
         pair_ids=columns["pair_id"],
@@ -106,11 +120,13 @@ def pair_numbers(pair_ids: pa.Array, *, path: str = "pair_id") -> NDArray[np.uin
     Raises:
         OpenwitError: if one is something else.
     """
+    texts = pair_ids.to_pylist()
     try:
-        data = b"".join(bytes.fromhex(text) for text in pair_ids.to_pylist())
-    except (TypeError, ValueError):
-        data = b""
-    if len(data) != 16 * len(pair_ids):
+        data = binascii.unhexlify("".join(texts))
+        is_sound = all(len(text) == 32 for text in texts)
+    except (TypeError, ValueError):  # a null; other characters
+        is_sound = False
+    if not is_sound:
         raise OpenwitError(f"{path}: a pair id is not 32 hexadecimal digits: verify the dataset")
     return np.frombuffer(data, "<u8").reshape(-1, 2)[:, 0].astype(np.uint64)
 
@@ -126,8 +142,7 @@ class ShardTables:
         self._records = {shard.id: shard for shard in manifest.shards}
         self._tables = collections.OrderedDict[int, ShardTable]()
         self._lock = threading.Lock()
-        self.sums: dict[int, int] = {}
-        """Sum of `prints` mod 2^64, of each shard read so far."""
+        self._sums: dict[int, int] = {}
 
     @property
     def samples(self) -> dict[int, int]:
@@ -143,15 +158,21 @@ class ShardTables:
         with self._lock:
             table = self._tables.pop(shard, None)
             if table is None:
+                while len(self._tables) >= self._keep:
+                    self._tables.popitem(last=False)
                 table = read_shard(self._manifest, self._records[shard], seed=self._seed)
-                self.sums[shard] = int(table.prints.sum(dtype=np.uint64))
+                self._sums[shard] = int(table.prints.sum(dtype=np.uint64))
             self._tables[shard] = table
-            while len(self._tables) > self._keep:
-                self._tables.popitem(last=False)
         return table
 
+    def print_sum(self, shard: int) -> int:
+        """Return the sum of a shard's `prints` mod 2^64; it is kept when the shard is let go."""
+        if shard not in self._sums:
+            self.read(shard)
+        return self._sums[shard]
 
-def check_shard(manifest: Manifest, shard: ShardRecord, verify: str) -> list[Finding]:
+
+def check_shard(manifest: Manifest, shard: ShardRecord, verify: Verify) -> list[Finding]:
     """Compare one shard with the manifest, as thoroughly as `verify` says."""
     reader = manifest.reader(shard)
     if verify == "none":
@@ -178,7 +199,3 @@ def refuse_findings(manifest: Manifest, findings: list[Finding]) -> None:
         lines.append(f"and {len(findings) - MAX_SHOWN} more")
     lines.append(f"{manifest.root}: copy it again, or run openwit-manifest verify")
     raise OpenwitError("\n".join(lines))
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 ImageTransform = Callable[[Image.Image], Image.Image]
 
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""What images of a dataset may be; hostile bytes meet no other decoder of Pillow."""
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, NotImplementedError, MemoryError)
 """What Pillow raises on damaged images; anything else is our fault and stops the run."""
 
@@ -31,8 +33,10 @@ def without_normalising(steps: Sequence[object]) -> list[Callable[[Image.Image],
     """
     names = [type(step).__name__ for step in steps[-2:]]
     if names != ["MaybeToTensor", "Normalize"]:
-        raise RuntimeError(f"open_clip's transform ends with {names}, expected MaybeToTensor and "
-                           "Normalize: install open_clip_torch>=3.3,<4")  # fmt: skip
+        raise RuntimeError(
+            f"open_clip's transform ends with {names}, expected MaybeToTensor and Normalize: "
+            "install open_clip_torch>=3.3,<4"
+        )
     return list(steps[:-2])  # type: ignore[arg-type]
 
 
@@ -46,9 +50,11 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels decide
         try:
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise TooManyPixelsError(str(error)) from None
+        except UnidentifiedImageError:  # its text holds a memory address
+            raise OSError(f"not one of {', '.join(FORMATS)}") from None
         if image.width * image.height > max_pixels:
             raise TooManyPixelsError(f"{image.width} x {image.height} px, at most {max_pixels}")
         return image.convert("RGB")
@@ -59,27 +65,23 @@ def to_bytes_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return `(pixels / 255 - mean) / std` as float32; `mean`, `std` have shape (3, 1, 1)."""
-    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
-
-
 @contextlib.contextmanager
 def own_randomness() -> Iterator[Callable[[int], None]]:
     """Give a function that seeds every generator a transform may use; restore them at the end.
 
     Not `torch.manual_seed`: it also queues the seeding of CUDA devices.
     """
-    states = torch.default_generator.get_state(), random.getstate(), np.random.get_state()  # noqa: NPY002, E501 # transforms draw from it
+    torch_state, python_state = torch.default_generator.get_state(), random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002 (transforms draw from it)
 
     def seed(value: int) -> None:
         torch.default_generator.manual_seed(value)
         random.seed(value)
-        np.random.seed(value & 0xFFFFFFFF)  # noqa: NPY002 # transforms draw from it
+        np.random.seed(value & 0xFFFFFFFF)  # noqa: NPY002 (transforms draw from it)
 
     try:
         yield seed
     finally:
-        torch.default_generator.set_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002 # transforms draw from it
+        torch.default_generator.set_state(torch_state)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002 (transforms draw from it)

@@ -1,0 +1,114 @@
+import hashlib
+import pathlib
+
+import pytest
+import torch
+
+from manifests.base.errors import ConfigError, RefusedError
+from trainer.model import CONFIGS, Model, ModelConfig, build, find_model, has_batch_norm
+
+
+def make(name: str = "micro-64", seed: int = 0, pretrained: str = "") -> Model:
+    settings = ModelConfig(name=name, pretrained=pretrained)
+    return build(settings, seed=seed, precision="auto", crop_scale=(0.9, 1.0))
+
+
+@pytest.fixture(scope="module")
+def micro() -> Model:
+    return make()
+
+
+# The numbers of the specification.
+@pytest.mark.parametrize(
+    ("name", "parameters", "embedding"),
+    [("micro-64", 7_452_801, 6_324_224), ("tiny-64", 13_175_809, 9_486_336)],
+)
+def test_own_models_have_their_sizes(name: str, parameters: int, embedding: int) -> None:
+    model = make(name)
+    sizes = {key: each.numel() for key, each in model.towers.module.named_parameters()}
+    assert sum(sizes.values()) == parameters
+    assert sizes["token_embedding.weight"] == embedding
+    assert model.image_px == 64
+
+
+def test_weights_depend_on_the_seed_alone(micro: Model) -> None:
+    torch.default_generator.manual_seed(99)
+    before = torch.default_generator.get_state()
+    same, other = make(seed=0), make(seed=1)
+    assert torch.equal(torch.default_generator.get_state(), before)
+    expected = micro.towers.module.state_dict()
+    assert all(
+        torch.equal(each, expected[k]) for k, each in same.towers.module.state_dict().items()
+    )
+    assert not torch.equal(
+        other.towers.module.state_dict()["visual.conv1.weight"], expected["visual.conv1.weight"]
+    )
+
+
+def test_towers_give_what_open_clip_gives(micro: Model) -> None:
+    import open_clip
+    from PIL import Image
+    from torchvision.transforms import Compose
+
+    from trainer.data.transforms import to_bytes_tensor, without_normalising
+
+    image = Image.effect_noise((90, 70), 64).convert("RGB")
+    tokens = micro.tokenize(["a red circle"])
+    pixels = to_bytes_tensor(Compose(without_normalising(micro.eval_steps))(image))
+    module = micro.towers.module.eval()
+    with torch.no_grad():
+        image_features, text_features = micro.towers(pixels[None], tokens)
+        theirs = module(Compose(micro.eval_steps)(image)[None], open_clip.tokenize(
+            ["a red circle"], context_length=24))  # fmt: skip
+    assert torch.equal(image_features, theirs["image_features"])
+    assert torch.equal(text_features, theirs["text_features"])
+    torch.testing.assert_close(image_features.norm(dim=1), torch.ones(1))
+
+
+def test_weights_are_read_from_a_local_file(micro: Model, tmp_path: pathlib.Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "weights.safetensors"
+    save_file(micro.towers.module.state_dict(), path)
+    loaded = make(seed=5, pretrained=str(path)).towers.module.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in micro.towers.module.state_dict().items())
+    with pytest.raises(RefusedError, match=r"weights.safetensors: no weights of tiny-64: "):
+        make("tiny-64", pretrained=str(path))
+
+
+def test_a_model_is_found_by_its_json_file() -> None:
+    found = find_model("micro-64")
+    data = (CONFIGS / "micro-64.json").read_bytes()
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+    assert find_model("ViT-B-32").name == "ViT-B-32"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ViT-B-33", "did you mean ViT-B-32"),
+        ("hf-hub:org/model", "is not a model configuration"),
+        ("ViT-B-16-SigLIP", "takes its tokenizer from the network"),
+        ("coca_ViT-B-32", "is no pair of towers"),
+    ],
+)
+def test_models_that_cannot_be_trained_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_model(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU may have bfloat16")
+def test_bfloat16_on_a_processor_is_refused() -> None:
+    settings = ModelConfig(name="micro-64")
+    with pytest.raises(RefusedError, match="amp_bf16 on cpu"):
+        build(settings, seed=0, precision="amp_bf16", crop_scale=(0.9, 1.0))
+
+
+def test_batch_norm_is_seen(micro: Model) -> None:
+    assert not has_batch_norm(micro.towers.module)
+    assert has_batch_norm(torch.nn.Sequential(torch.nn.BatchNorm2d(3)))
+
+
+def test_building_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    make()
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,1 @@
+"""Small models of our own, as open_clip's model configurations."""

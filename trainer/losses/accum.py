@@ -1,0 +1,42 @@
+"""Exact gradients of a batch in chunks: the loss sees all rows, the towers one chunk at a time."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from trainer.losses.clip import LossOutput
+
+Encode = Callable[[int], tuple[Tensor, Tensor]]
+"""Image and text features of a chunk, by its number; the same at each call."""
+
+
+def backward(
+    encode: Encode, chunks: int, loss: Callable[[Tensor, Tensor], LossOutput]
+) -> LossOutput:
+    """Compute the loss of a batch and add its gradients to the parameters.
+
+    Several chunks go through the towers twice: first without a graph, to learn the gradient of all
+    features, then each with its graph, to hand that gradient on. Memory is that of one chunk.
+
+    Args:
+        encode: runs the towers on one chunk; all chunks have equally many rows.
+        chunks: how many there are.
+        loss: takes the features of all rows, in order; adds the gradient of its own parameters.
+    Source: Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited
+    Setup".
+    """
+    if chunks == 1:
+        output = loss(*encode(0))
+        torch.autograd.backward(output.loss)
+        return output
+    with torch.no_grad():
+        pairs = [encode(chunk) for chunk in range(chunks)]
+    images, texts = (torch.cat(side).requires_grad_() for side in zip(*pairs, strict=True))
+    output = loss(images, texts)
+    torch.autograd.backward(output.loss)
+    gradients = [side.grad.chunk(chunks) for side in (images, texts) if side.grad is not None]
+    for chunk, (image_gradient, text_gradient) in enumerate(zip(*gradients, strict=True)):
+        image_features, text_features = encode(chunk)
+        torch.autograd.backward((image_features, text_features), (image_gradient, text_gradient))
+    return output
