@@ -4,7 +4,7 @@ import contextlib
 import importlib.metadata
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import torch
@@ -17,12 +17,12 @@ from manifests.base.errors import ExitCode, OpenwitError, RefusedError
 from manifests.base.version import __version__
 from manifests.format.manifest import Manifest, load
 from trainer.checkpoint import MODEL, OPTIM, Checkpoint, changed_settings, newest, open_checkpoint
-from trainer.config import Plan, from_record, to_toml
+from trainer.config import Plan, TrainConfig, from_record, to_toml
 from trainer.data.bad_samples import BadCounts
 from trainer.data.coverage import Coverage, CoverageState
 from trainer.data.loader import ChunkDataset, ChunkLoader, Planned, one_ahead
-from trainer.data.order import SampleOrder, chunk_rows
-from trainer.data.shards import ShardTable, ShardTables, Verify, check_shard, refuse_findings
+from trainer.data.order import chunk_rows
+from trainer.data.shards import ShardTables, Verify, check_shard, refuse_findings
 from trainer.data.transforms import without_normalising
 from trainer.errors import ResumeRefusedError, StoppedError
 from trainer.evals import retrieval
@@ -176,13 +176,17 @@ def _train(
         signals=Signals(),
     )
     training.metrics.event("start", step, **_facts(plan, start, init_from, history))
-    _loop(training, _loader(plan, order, model, step))
+    _loop(training, model)
 
 
-def _loop(training: Training, loader: ChunkLoader) -> None:
+def _loop(training: Training, model: Model) -> None:
     status = "failed"
     try:
-        with training.signals.heard(), contextlib.closing(iter(loader)) as chunks:
+        with (
+            training.signals.heard(),
+            contextlib.closing(_planned(training)) as planned,
+            contextlib.closing(iter(_loader(training.settings, model, planned))) as chunks,
+        ):
             training.run(chunks)
         status = "finished"
     except StoppedError:
@@ -218,15 +222,14 @@ def _build(
     return model, optimizer
 
 
-def _loader(plan: Plan, order: SampleOrder[ShardTable], model: Model, step: int) -> ChunkLoader:
-    settings = plan.settings
+def _planned(training: Training) -> Generator[Planned, None, None]:
+    batches = training.order.batches(training.step, ahead=one_ahead)
+    for step in range(training.step, training.steps):
+        for chunk, rows in chunk_rows(next(batches), training.settings.chunks, 0, 1):
+            yield step, chunk, rows
 
-    def planned() -> Iterator[Planned]:
-        batches = order.batches(step, ahead=one_ahead)
-        for number in range(step, plan.steps):
-            for chunk, rows in chunk_rows(next(batches), settings.chunks, 0, 1):
-                yield number, chunk, rows
 
+def _loader(settings: TrainConfig, model: Model, planned: Iterable[Planned]) -> ChunkLoader:
     dataset = ChunkDataset(
         Compose(without_normalising(model.train_steps)),
         model.tokenize,
@@ -235,7 +238,7 @@ def _loader(plan: Plan, order: SampleOrder[ShardTable], model: Model, step: int)
     )
     return ChunkLoader(
         dataset,
-        planned(),
+        planned,
         seed=settings.seed,
         workers=settings.data.workers,
         prefetch=settings.data.prefetch,

@@ -5,8 +5,6 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import multiprocessing.connection
-import signal
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import IO, Any, TypeVar
@@ -30,6 +28,7 @@ from trainer.data.transforms import (
     own_randomness,
     to_bytes_tensor,
 )
+from trainer.data.workers import fetch, sigchld_kept, start_worker
 
 T = TypeVar("T")
 Tokenize = Callable[[list[str]], Tensor]
@@ -171,8 +170,6 @@ class ChunkDataset(Dataset[Tensors]):
 
 
 MAX_OPEN_FILES = 64
-DEATH_SECONDS = 30
-"""How long a worker that has closed its connection may take to end."""
 _EMPTY = (BadReason.EMPTY_TEXT, "")
 
 
@@ -223,17 +220,20 @@ class ChunkLoader:
             num_workers=self._workers,
             prefetch_factor=self._prefetch if self._workers else None,
             collate_fn=_same,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
         )
         with contextlib.closing(self._dataset):
-            with _sigchld_kept():
+            with sigchld_kept():
                 results = iter(loader)
-            while (tensors := _fetch(results)) is not None:
-                # It delivers in the order of its sampler: what was sent first comes back first.
-                step, number, rows = sent.popleft()
-                if tensors.fault:
-                    raise OpenwitError(tensors.fault)
-                yield Chunk(step, number, rows, tensors)
+            try:
+                while (tensors := fetch(results)) is not None:
+                    # It delivers in the order of its sampler: what was sent first comes first.
+                    step, number, rows = sent.popleft()
+                    if tensors.fault:
+                        raise OpenwitError(tensors.fault)
+                    yield Chunk(step, number, rows, tensors)
+            finally:
+                del results  # the traceback of an error would keep the workers
         if failed:
             raise failed[0]
 
@@ -246,36 +246,6 @@ class ChunkLoader:
                 yield Request.make(planned[2], self._seed)
         except Exception as error:  # what was sent before it is still to come back
             failed.append(error)
-
-
-@contextlib.contextmanager
-def _sigchld_kept() -> Iterator[None]:
-    """Keep torch's handler out: it raises wherever the program is, be it within a checkpoint."""
-    before = signal.getsignal(signal.SIGCHLD)
-    yield
-    if signal.getsignal(signal.SIGCHLD) is not before:
-        signal.signal(signal.SIGCHLD, before)
-
-
-def _fetch(results: Iterator[Tensors]) -> Tensors | None:
-    """Return what the workers made next, or None at the end.
-
-    Raises:
-        OpenwitError: if a worker has died.
-    """
-    try:
-        return next(results, None)
-    except (RuntimeError, OSError, EOFError) as error:
-        workers = getattr(results, "_workers", [])
-        if workers and not isinstance(error, RuntimeError):  # its connection closes before it ends
-            multiprocessing.connection.wait([each.sentinel for each in workers], DEATH_SECONDS)
-        codes = [each.exitcode for each in workers if each.exitcode]
-        if not codes:
-            raise
-        raise OpenwitError(
-            f"data worker: ended with exit code {codes[0]}: likely the memory is full: lower "
-            "train.data.workers or train.data.prefetch"
-        ) from None
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -298,12 +268,6 @@ def _end_workers() -> None:
     """End the workers of iterations left open: Python would send SIGTERM and wait for ever."""
     for chunks in list(_running):
         chunks.close()
-
-
-def _start_worker(_: int) -> None:
-    # What a terminal or a batch system sends to all processes is for the main one to decide on.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _same(value: Any) -> Any:
