@@ -35,14 +35,19 @@ def disallowed(values: Iterable[str], keys: Sequence[str]) -> list[str]:
         values: the values of all Content-Usage fields; they are one dictionary, joined by ", ".
         keys: uses to ask for, such as `train-ai`; lower-case, as the grammar wants.
     """
+    stated = statements(values)
+    return [key for key in keys if stated.get(key) == "n"]
+
+
+def statements(values: Iterable[str]) -> dict[str, str]:
+    """Return each key's token, empty for a value that is none; nothing if the field is faulty."""
     text = ", ".join(values)
     if not text or len(text) > MAX_CHARACTERS:
-        return []
+        return {}
     try:
-        stated = _parse(text)
+        return _parse(text)
     except _FieldError:
-        return []
-    return [key for key in keys if stated.get(key) == "n"]
+        return {}
 
 
 def _parse(text: str) -> dict[str, str]:

@@ -5,7 +5,9 @@ honoured is still on record with its pair.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from filters.consent.robots_tag import DIRECTIVES
 from filters.verdict import Drop, DropReason
@@ -19,6 +21,7 @@ ALL_MARKS = (
     *(f"content-usage:{key}=n" for key in DEFAULT_KEYS),
 )
 """Every mark there is under the default keys."""
+_TOKEN = re.compile("[A-Za-z_-]+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,13 +32,23 @@ class ConsentSettings:
     """Marks that block a pair before any request; the manifest shows which were taken out."""
     content_usage_keys: tuple[str, ...] = DEFAULT_KEYS
     """Keys of Content-Usage whose `n` is a mark; one that is added here is always honoured."""
+    also_obey: tuple[str, ...] = ()
+    """Further product tokens of robots.txt, letters, `_` and `-`; what any of them may not fetch
+    is not fetched."""
+    robots_denied: Literal["disallow", "allow"] = "disallow"
+    """What 401 and 403 for robots.txt mean; `allow` as RFC 9309 has it."""
+    tdm_file: bool = True
+    """Whether `/.well-known/tdmrep.json` is asked for."""
 
     def __post_init__(self) -> None:
         """Refuse marks that can never occur.
 
         Raises:
-            ValueError: if an entry of `honour` is no mark, or a key is empty.
+            ValueError: if an entry of `honour` is no mark, a key is empty, or a token is none.
         """
+        for token in self.also_obey:
+            if not _TOKEN.fullmatch(token):
+                raise ValueError(f"also_obey must be letters, _ and -, got {token!r}")
         if not all(self.content_usage_keys):
             raise ValueError(f"content_usage_keys must be names, got {self.content_usage_keys!r}")
         known = {*ALL_MARKS, *usage_marks(self.content_usage_keys)}

@@ -64,3 +64,7 @@ PROFILES: dict[Profile, TextLength] = {
 }
 """Published rules: DataComp's basic filter (more than 2 words, more than 5 characters), COYO-700M,
 LAION-400M."""
+ONLY_LANGUAGES: dict[Profile, tuple[str, ...]] = {"datacomp-basic": ("en",), "coyo": ("en",)}
+"""Languages to which a profile's texts are limited; published."""
+MOST_PAIRS: dict[Profile, int] = {"coyo": 10}
+"""Pairs that may have one text; published: COYO-700M."""

@@ -19,7 +19,7 @@ LONG_RUN = 64
 """Marks in a row from which `nfc` sorts them itself; UAX #15 finds 30 more than any text needs."""
 
 # All linear: single classes, or one bounded alternative after a fixed character.
-_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _REMOVED = re.compile(f"[{regex_class(REMOVE)}]+")
 _REFERENCE = re.compile(r"&(#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,7}|[A-Za-z][A-Za-z0-9]{1,31});")
 
@@ -31,11 +31,19 @@ def text_norm(text: str, entity_passes: int = 0) -> str:
         text: as found; an HTML parser has already decoded its character references.
         entity_passes: how often to decode references that end in `;`: 0 after an HTML parser.
     """
-    for _ in range(entity_passes):
-        text = _REFERENCE.sub(_decode, text)
+    text = decode_references(text, entity_passes)
     if not text.isascii():
         text = nfc(without_removed(text))
-    return _BLANKS.sub(" ", text).strip(" ")
+    if not text.isprintable():
+        text = _CONTROLS.sub(" ", text)
+    return " ".join(text.split())  # several times faster than a pattern of all white space
+
+
+def decode_references(text: str, passes: int = 1) -> str:
+    """Return a text with its character references decoded, so many times; only those with a `;`."""
+    for _ in range(passes):
+        text = _REFERENCE.sub(_decode, text)
+    return text
 
 
 def without_removed(text: str) -> str:

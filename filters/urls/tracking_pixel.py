@@ -28,18 +28,14 @@ def tracker(href: str) -> Drop | None:
 
     The value is the line of the list that decided.
     """
-    domains, paths, segments = _rules()
-    host, path = url_host(href), url_path(href)
-    while host:
-        if host in domains:
-            return Drop(DropReason.TRACKER, host)
-        for beginning in paths.get(host, ()):
-            if path == beginning or path.startswith(beginning + "/"):
-                return Drop(DropReason.TRACKER, host + beginning)
-        host = host.partition(".")[2]
-    if segments.isdisjoint(path.split("/")):
-        return None
-    return Drop(DropReason.TRACKER, "/" + min(segments.intersection(path.split("/"))))
+    path = url_path(href) + "/"  # a line's path is whole segments
+    for beginning, line in _beginnings(url_host(href)):
+        if path.startswith(beginning):
+            return Drop(DropReason.TRACKER, line)
+    for segment, line in _rules()[""]:
+        if segment in path:
+            return Drop(DropReason.TRACKER, line)
+    return None
 
 
 def tracker_list_sha256() -> str:
@@ -55,14 +51,22 @@ def _list_bytes() -> bytes:
     return importlib.resources.files("filters.data").joinpath("trackers.txt").read_bytes()
 
 
-@functools.lru_cache(maxsize=1)
-def _rules() -> tuple[frozenset[str], dict[str, tuple[str, ...]], frozenset[str]]:
-    lines = [line.strip() for line in _list_bytes().decode().splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    paths: dict[str, tuple[str, ...]] = {}
-    for line in lines:
-        domain, slash, rest = line.partition("/")
-        if domain and slash:
-            paths[domain] = (*paths.get(domain, ()), "/" + rest)
-    domains = frozenset(line for line in lines if "/" not in line)
-    return domains, paths, frozenset(line[1:] for line in lines if line.startswith("/"))
+@functools.cache
+def _rules() -> dict[str, list[tuple[str, str]]]:
+    """Return (beginning of paths, line) by domain; for any domain, the empty one, a segment."""
+    rules: dict[str, list[tuple[str, str]]] = {"": []}
+    for line in _list_bytes().decode().splitlines():
+        if line and not line.startswith("#"):
+            domain, _, path = line.partition("/")
+            rules.setdefault(domain, []).append((f"/{path}/" if path else "/", line))
+    return rules
+
+
+@functools.lru_cache(maxsize=4096)
+def _beginnings(host: str) -> list[tuple[str, str]]:
+    """Return the rules of a host and of the domains above it."""
+    found: list[tuple[str, str]] = []
+    while host:
+        found += _rules().get(host, ())
+        host = host.partition(".")[2]
+    return found

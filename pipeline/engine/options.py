@@ -36,7 +36,7 @@ class EngineSettings:
     workers: int = 0
     """Worker processes; 0 = one per core, fewer when memory is short."""
     bucket_bytes: int = 64 << 20
-    """Target payload of one shuffle bucket (specs/engine.md 9, provisional)."""
+    """Target payload of one shuffle bucket; provisional."""
     max_error_rate: float = 0.001
     """Share of a unit's rows that may end in an unexpected exception; 10 rows always may."""
     on_unit_failure: Literal["fail", "skip"] = "fail"

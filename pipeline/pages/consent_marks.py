@@ -6,7 +6,7 @@ from filters.consent.decision import TDM_MARK
 from filters.consent.marks import Signals
 from filters.consent.robots_tag import directives
 from filters.consent.tdmrep import reservation
-from pipeline.pages.html import Meta
+from pipeline.pages.page import Meta
 
 ROBOTS_NAMES = frozenset({"robots", "openwit"})
 TDM_NAME = "tdm-reservation"

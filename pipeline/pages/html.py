@@ -1,12 +1,16 @@
 """A page's bytes to plain values: the only module that knows turbohtml."""
 
-import dataclasses
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import turbohtml
-from turbohtml import Document, Element
+from turbohtml import Document, Element, Node, Text
+
+from pipeline.pages.page import META_NAMES, ImageElement, Meta, Page, PageLimits
+from pipeline.pages.texts import ATTRIBUTE_SOURCES
 
 MAX_ATTRIBUTES = 512
 """Of one element; the rest is ignored."""
@@ -17,79 +21,32 @@ MAX_SOURCES = 64
 MAX_SIBLINGS = 8
 """Siblings that the search for a noscript's twin passes over."""
 MAX_BASES = 16
+"""`base` elements that are tried; the rest is ignored."""
 MAX_FIGURES = 8
 """Figures around one image; those further out are ignored."""
 
-META_NAMES = frozenset(
-    {
-        "robots",
-        "openwit",
-        "tdm-reservation",
-        "og:image",
-        "og:image:alt",
-        "twitter:image",
-        "twitter:image:alt",
-    }
+_parse_as = functools.partial(
+    turbohtml.parse,
+    detect_encoding=True,
+    positions=False,
+    scripting=False,
+    allow_declarative_shadow_roots=False,
 )
-_NO_CAPTION = ("figure", "script", "style")
+_NO_CAPTION = frozenset({"figure", "script", "style", "template"})
 _PASSED_OVER = frozenset({"script", "style", "noscript"})
-_HIDDEN = "template:not([shadowrootmode])"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class PageLimits:
-    """Guards against pages made to be expensive."""
-
-    max_tags: int
-    """A body is cut at this many `<`."""
-    max_images: int
-    """Image elements of a page that are looked at."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Meta:
-    """A meta element we know the name (or property) of, in lower case."""
-
-    name: str
-    content: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageElement:
-    """An `img`, `amp-img`, `amp-anim`, or `input` of type image."""
-
-    tag: str
-    attributes: dict[str, str]
-    sources: tuple[dict[str, str], ...]
-    """Attributes of the `source` elements of its picture."""
-    figures: tuple[int, ...]
-    """Indexes in `Page.captions` of the figures around it, nearest first, if asked for."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
-    """What a page holds for us."""
-
-    encoding: str
-    """The WHATWG name of the encoding it was decoded with."""
-    language: str | None
-    bases: tuple[str, ...]
-    """`href` of the base elements, in order."""
-    metas: tuple[Meta, ...]
-    license_href: str | None
-    images: tuple[ImageElement, ...]
-    twins: dict[int, int]
-    """Index in `images` of an image to that of its twin inside a noscript."""
-    images_passed_over: int
-    """Image elements beyond the limit."""
-    captions: tuple[str, ...]
-    """Text of each figure's caption, empty if it has none."""
-    is_cut: bool
-    """Whether the body was cut at the limit of tags."""
+_TEXTLESS = ImageElement("img", {}, (), ())
+_HIDING = "template:not([shadowrootmode])"
+# Attribute selectors behind a tag use the index of tags; without one they scan the document.
+_IMAGE_INPUT = 'input[type="image" i]'
+_JSON_LD = 'script[type*="ld+json" i]'
+_LINKS = ("a[href]", "area[href]", 'link[rel~="next" i][href]')
+_NAMED = [f'[name~="{name}" i], [property~="{name}" i]' for name in sorted(META_NAMES)]
+_METAS = f"meta:is({', '.join(_NAMED)})"
+_LICENSES = tuple(f'{tag}[rel~="license" i][href]' for tag in ("link", "a", "area"))
 
 
 def parse_page(
-    body: bytes, charset: str | None, limits: PageLimits, *, with_captions: bool
+    body: bytes | memoryview, charset: str | None, limits: PageLimits, text_sources: Collection[str]
 ) -> Page | None:
     """Parse a page.
 
@@ -97,7 +54,8 @@ def parse_page(
         body: decoded by `readers.body`, not by a charset.
         charset: the label of the HTTP header; one that is unknown counts as none.
         limits: where to stop.
-        with_captions: whether figures are looked at.
+        text_sources: those of `texts.SOURCES` that will be read; figures are looked at only for
+            `figcaption`, JSON-LD without licenses only for `jsonld`.
 
     Returns:
         The page, or None if its encoding is one that must not be decoded (WHATWG `replacement`).
@@ -106,76 +64,92 @@ def parse_page(
     document = _parse(body, charset)
     if document.encoding == "replacement":
         return None
-    elements, passed_over = _image_elements(document, body, limits.max_images)
-    captions = _Captions()
+    elements, passed_over = _image_elements(document, limits.max_images)
+    twins = _twins(document, elements)
+    captions = _Captions(document if "figcaption" in text_sources else None)
+    places = _worth_reading(elements, twins, text_sources)
     pictures: dict[Element, tuple[dict[str, str], ...]] = {}
-    images = tuple(
-        ImageElement(
-            element.tag,
-            _attributes(element),
-            _picture_sources(element, pictures),
-            captions.around(element) if with_captions else (),
-        )
-        for element in elements
-    )
+    images = [_TEXTLESS] * len(elements)
+    for place in places:
+        element = elements[place]
+        sources = _picture_sources(element, pictures)
+        figures = captions.around(element)
+        images[place] = ImageElement(element.tag, _attributes(element), sources, figures)
     root = document.root
     return Page(
         encoding=document.encoding or "UTF-8",
         language=(root.attr("lang") if root else None) or None,
         bases=_bases(document),
         metas=_metas(document),
-        license_href=_license_href(document) if _mentions(document, body, b"license") else None,
-        images=images,
-        twins=_twins(document, elements),
+        license_href=_license_href(document),
+        images=tuple(images),
+        twins=twins,
         images_passed_over=passed_over,
         captions=tuple(captions.texts),
+        json_ld=_json_ld(document, "" if "jsonld" in text_sources else "license"),
         is_cut=is_cut,
+        links=_links(document, limits.max_links) if limits.max_links else (),
     )
 
 
-def _parse(body: bytes, charset: str | None) -> Document:
-    def parse(label: str | None) -> Document:
-        return turbohtml.parse(
-            body,
-            encoding=label,
-            detect_encoding=True,
-            positions=False,
-            scripting=False,
-            allow_declarative_shadow_roots=False,
-        )
-
+def _parse(body: bytes | memoryview, charset: str | None) -> Document:
+    data = cast(bytes, body)  # any bytes-like object will do
     try:
-        return parse(charset)
+        return _parse_as(data, encoding=charset)
     except LookupError:
-        return parse(None)
+        return _parse_as(data)
 
 
-def _cut_tags(body: bytes, max_tags: int) -> tuple[bytes, bool]:
-    if body.count(b"<") <= max_tags:
+def _cut_tags(body: bytes | memoryview, max_tags: int) -> tuple[bytes | memoryview, bool]:
+    if len(body) <= max_tags:
         return body, False
-    places = np.flatnonzero(np.frombuffer(body, np.uint8) == ord("<"))
-    return body[: places[max_tags]], True
+    is_tag = np.frombuffer(body, np.uint8) == ord("<")
+    if np.count_nonzero(is_tag) <= max_tags:
+        return body, False
+    return body[: np.flatnonzero(is_tag)[max_tags]], True
 
 
-def _image_elements(document: Document, body: bytes, max_images: int) -> tuple[list[Element], int]:
+def _image_elements(document: Document, max_images: int) -> tuple[list[Element], int]:
     """Return the elements by kind and in document order, and how many the limit leaves out."""
     found = document.select("img")
-    # No index knows these two, so they are asked for only where they can be.
-    if _mentions(document, body, b"amp-"):
-        found += document.select("amp-img") + document.select("amp-anim")
-    found += [each for each in document.select("input") if _is_image_input(each)]
+    amp = document.iter_elements(("amp-img", "amp-anim"))
+    found += sorted(amp, key=lambda each: each.tag == "amp-anim")
+    found += document.select(_IMAGE_INPUT)
     if document.select_one("template"):
-        found = [each for each in found if each.closest(_HIDDEN) is None]
+        is_hidden = _Hidden()
+        found = [each for each in found if not is_hidden(each)]
     return found[:max_images], max(0, len(found) - max_images)
 
 
-def _mentions(document: Document, body: bytes, word: bytes) -> bool:
-    """Say whether a lower-case word may be in the page: a search of bytes costs next to nothing."""
-    return word in body or word.upper() in body or (document.encoding or "").startswith("UTF-16")
+def _worth_reading(
+    elements: Sequence[Element], twins: Mapping[int, int], text_sources: Collection[str]
+) -> Iterable[int]:
+    """Return the places of the images that may have a text, or lend theirs to another."""
+    names = [name for name in text_sources if name in ATTRIBUTE_SOURCES]
+    if len(names) < len(text_sources):  # a text may come from elsewhere
+        return range(len(elements))
+    found = {place for place, each in enumerate(elements) if any(map(each.attr, names))}
+    return found.union(twins, twins.values())
 
 
-def _is_image_input(element: Element) -> bool:
-    return (element.attr("type") or "").strip().lower() == "image"
+class _Hidden:
+    """Says what is in a template that is no shadow tree; no parent is looked at twice."""
+
+    def __init__(self) -> None:
+        self._known: dict[Node, bool] = {}
+
+    def __call__(self, element: Element) -> bool:
+        chain: list[Node] = []
+        node = element.parent
+        while node is not None and node not in self._known:
+            chain.append(node)
+            if isinstance(node, Element) and node.matches(_HIDING):
+                self._known[node] = True
+            else:
+                node = node.parent
+        is_hidden = node is not None and self._known[node]
+        self._known.update(dict.fromkeys(chain, is_hidden))
+        return is_hidden
 
 
 def _attributes(element: Element) -> dict[str, str]:
@@ -183,9 +157,16 @@ def _attributes(element: Element) -> dict[str, str]:
     if len(attributes) > MAX_ATTRIBUTES:
         attributes = dict(itertools.islice(attributes.items(), MAX_ATTRIBUTES))
     return {
-        name: (value if isinstance(value, str) else " ".join(value or ()))[:MAX_VALUE_CHARACTERS]
+        name: value
+        if isinstance(value, str) and len(value) <= MAX_VALUE_CHARACTERS
+        else _cut(value)
         for name, value in attributes.items()
     }
+
+
+def _cut(value: str | list[str] | None) -> str:
+    """Return a value as text: one without value is empty, a list such as that of classes joined."""
+    return (value if isinstance(value, str) else " ".join(value or ()))[:MAX_VALUE_CHARACTERS]
 
 
 def _picture_sources(
@@ -195,46 +176,69 @@ def _picture_sources(
     if not isinstance(parent, Element) or parent.tag != "picture":
         return ()
     if parent not in known:
-        sources = (each for each in parent.children if isinstance(each, Element))
-        sources = (each for each in sources if each.tag == "source")
+        inside = (each for each in parent.children if isinstance(each, Element))
+        sources = (each for each in inside if each.tag == "source")
         known[parent] = tuple(map(_attributes, itertools.islice(sources, MAX_SOURCES)))
     return known[parent]
 
 
 def _bases(document: Document) -> tuple[str, ...]:
-    hrefs = (
-        base.attr("href") for base in document.select("base") if base.closest("template") is None
-    )
-    return tuple(itertools.islice((href for href in hrefs if href is not None), MAX_BASES))
+    found = document.select("base[href]")[:MAX_BASES]
+    return tuple(each.attr("href") or "" for each in found if each.closest("template") is None)
 
 
 def _metas(document: Document) -> tuple[Meta, ...]:
-    metas = []
-    for element in document.select("meta"):
-        name = (element.attr("name") or element.attr("property") or "").strip().lower()
-        if name in META_NAMES:
-            metas.append(Meta(name, (element.attr("content") or "")[:MAX_VALUE_CHARACTERS]))
+    metas: list[Meta] = []
+    for element in document.select(_METAS):
+        content = (element.attr("content") or "")[:MAX_VALUE_CHARACTERS]
+        names = f"{element.attr('name')} {element.attr('property')}".lower().split()
+        metas += [Meta(name, content) for name in dict.fromkeys(names) if name in META_NAMES]
     return tuple(metas)
 
 
+def _links(document: Document, max_links: int) -> tuple[str, ...]:
+    """Return the first links that may be followed, the target of a meta refresh before all."""
+    _, refresh = document.meta_refresh() or (0, "")
+    hrefs = [refresh] if refresh else []
+    for element in itertools.chain.from_iterable(map(document.select, _LINKS)):
+        if len(hrefs) >= max_links:
+            break
+        if "nofollow" not in (element.attr("rel") or "").lower().split():
+            hrefs.append((element.attr("href") or "")[:MAX_VALUE_CHARACTERS])
+    return tuple(hrefs)
+
+
 def _license_href(document: Document) -> str | None:
-    for tag in ("link", "a", "area"):
-        for element in document.select(tag):
-            if "license" in (element.attr("rel") or "").lower().split() and element.attr("href"):
-                return (element.attr("href") or "")[:MAX_VALUE_CHARACTERS]
-    return None
+    """Return the first license link, whatever its kind."""
+    found = [each for selector in _LICENSES if (each := document.select_one(selector))]
+    first = document.select_one(", ".join(_LICENSES)) if len(found) > 1 else next(iter(found), None)
+    return (first.attr("href") or "")[:MAX_VALUE_CHARACTERS] if first else None
+
+
+def _json_ld(document: Document, word: str) -> tuple[object, ...]:
+    """Return the JSON-LD of a page if some block may name an image, and has the word."""
+    blocks = (script.text for script in document.select(_JSON_LD))
+    is_wanted = any("ImageObject" in block and word in block for block in blocks)
+    return tuple(document.json_ld()) if is_wanted else ()
 
 
 class _Captions:
     """Figures by the images in them, and the text of each one's caption."""
 
-    def __init__(self) -> None:
+    def __init__(self, document: Document | None) -> None:
+        """Without a document, no image has a figure."""
         self.texts: list[str] = []
         self._known: dict[Element, tuple[int, ...]] = {}
+        self._captions: dict[Element, Element] = {}
+        for caption in document.select("figcaption") if document else ():
+            figure = caption.closest("figure")
+            if figure is not None:
+                self._captions.setdefault(figure, caption)
+        self._has_figures = document is not None and document.select_one("figure") is not None
 
     def around(self, element: Element) -> tuple[int, ...]:
         """Return the indexes of the figures around an element, nearest first."""
-        figure = element.closest("figure")
+        figure = element.closest("figure") if self._has_figures else None
         chain: list[Element] = []
         while figure is not None and figure not in self._known:
             chain.append(figure)
@@ -243,55 +247,62 @@ class _Captions:
         around = self._known[figure] if figure is not None else ()
         for each in reversed(chain):
             around = (len(self.texts), *around[: MAX_FIGURES - 1])
-            self.texts.append(_caption(each))
+            caption = self._captions.get(each)
+            self.texts.append(_own_text(caption) if caption else "")
             self._known[each] = around
         return around
 
 
-def _caption(figure: Element) -> str:
-    """Return all text of a figure's own caption, without nested figures, scripts and styles."""
-    captions = figure.select("figcaption")
-    own = next((each for each in captions if each.closest("figure") == figure), None)
-    if own is None:
-        return ""
-    if any(own.select_one(tag) for tag in _NO_CAPTION):
-        return _own_text(own)[:MAX_VALUE_CHARACTERS]
-    return own.text[:MAX_VALUE_CHARACTERS]
-
-
 def _own_text(caption: Element) -> str:
-    inner = {
-        node for tag in _NO_CAPTION for each in caption.select(tag) for node in each.descendants
-    }
-    return "".join(
-        node.data
-        for node in caption.descendants
-        if isinstance(node, turbohtml.Text) and node not in inner
-    )
+    """Return all text of a caption without nested figures, scripts, styles and templates.
+
+    What is left out is not entered, so no node is read for two captions.
+    """
+    if next(caption.iter_elements(_NO_CAPTION), None) is None:
+        return caption.text[:MAX_VALUE_CHARACTERS]
+    texts: list[str] = []
+    nodes: list[Node] = [caption]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Text):
+            texts.append(node.data)
+        elif isinstance(node, Element) and node.tag not in _NO_CAPTION:
+            nodes += reversed(node.children)
+    return "".join(texts)[:MAX_VALUE_CHARACTERS]
 
 
 def _twins(document: Document, elements: Sequence[Element]) -> dict[int, int]:
     """Pair each image with the one that stands alone in a noscript beside it."""
-    if document.select_one("noscript") is None:
+    noscripts = document.select("noscript")
+    if not any(each.select_one("img") for each in noscripts):
         return {}
-    inside: dict[Element, list[int]] = {}
-    for index, element in enumerate(elements):
-        noscript = element.closest("noscript")
-        if noscript is not None:
-            inside.setdefault(noscript, []).append(index)
     places = {element: index for index, element in enumerate(elements)}
-    alone: dict[Element, int | None] = {}
+    alone = _sole_images(places)
     twins: dict[int, int] = {}
-    for noscript, indexes in inside.items():
-        if len(indexes) == 1:
-            place = _twin_of(noscript, places, alone)
-            if place is not None and place != indexes[0]:
-                twins.setdefault(place, indexes[0])
+    for noscript in noscripts:
+        inside = alone.get(noscript)
+        place = None if inside is None else _twin_of(noscript, places, alone)
+        if inside is not None and place is not None:
+            twins.setdefault(place, inside)
     return twins
 
 
+def _sole_images(places: Mapping[Element, int]) -> dict[Node, int | None]:
+    """Map all that is or holds an image to the place of that image, None if it holds several.
+
+    A node is passed twice at most: above one that holds several, all do.
+    """
+    alone: dict[Node, int | None] = {}
+    for element, place in places.items():
+        node: Node | None = element
+        while node is not None and alone.get(node, place) is not None:
+            alone[node] = None if node in alone else place
+            node = node.parent
+    return alone
+
+
 def _twin_of(
-    noscript: Element, places: dict[Element, int], alone: dict[Element, int | None]
+    noscript: Element, places: Mapping[Element, int], alone: Mapping[Node, int | None]
 ) -> int | None:
     """Return the index of the image that a noscript stands in for, if there is just one."""
     parent = noscript.parent
@@ -301,17 +312,7 @@ def _twin_of(
         near = itertools.islice(siblings, MAX_SIBLINGS)
         beside = (each for each in near if isinstance(each, Element))
         sibling = next((each for each in beside if each.tag not in _PASSED_OVER), None)
-        if sibling is None:
-            continue
-        if sibling not in alone:
-            alone[sibling] = _sole_image(sibling, places)
-        if (place := alone[sibling]) is not None:
+        place = None if sibling is None else places.get(sibling, alone.get(sibling))
+        if place is not None:
             return place
     return None
-
-
-def _sole_image(element: Element, places: dict[Element, int]) -> int | None:
-    if element in places:
-        return places[element]
-    found = [each for tag in ("img", "amp-img") for each in element.find_all(tag, limit=2)]
-    return places.get(found[0]) if len(found) == 1 else None

@@ -7,11 +7,11 @@ MAX_CANDIDATES = 256
 """Of one attribute; the rest is ignored."""
 BEST_DENSITY = 2.0
 
-_BLANKS = " \t\n\f\r"
-# Character classes, each followed by another: linear.
+# Classes, or possessive repetitions of them: linear.
 _SEPARATORS = re.compile(r"[ \t\n\f\r,]*")
+_BLANKS = re.compile(r"[ \t\n\f\r]*")
 _URL = re.compile(r"[^ \t\n\f\r]*")
-_PLAIN = re.compile(r"[^,(]*")
+_DESCRIPTOR = re.compile(r"(?:[^ \t\n\f\r,(]++|\([^)]*+\)?+)++")
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
 
@@ -75,26 +75,15 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def _descriptors(text: str, at: int) -> tuple[list[str], int]:
-    """Split at blanks up to the next comma outside parentheses, and return where it ends."""
-    plain = _PLAIN.match(text, at)
-    if plain and not text.startswith("(", plain.end()):  # as in all real ones
-        return plain[0].split(), plain.end() + 1
+    """Return the words up to the next comma outside parentheses, and what follows that comma."""
     words: list[str] = []
-    word_start, depth = at, 0
-    while at < len(text):
-        character = text[at]
-        if character == "(":
-            depth = 1
-        elif character == ")":
-            depth = 0
-        elif not depth and character in _BLANKS:
-            words.append(text[word_start:at])
-            word_start = at + 1
-        elif not depth and character == ",":
-            break
-        at += 1
-    words.append(text[word_start:at])
-    return [word for word in words if word], at + 1
+    while True:
+        at = _end(_BLANKS, text, at)
+        word = _DESCRIPTOR.match(text, at)
+        if not word:
+            return words, at + 1
+        words.append(word[0])
+        at = word.end()
 
 
 def _candidate(url: str, descriptors: list[str]) -> SourceCandidate | None:

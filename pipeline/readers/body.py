@@ -2,7 +2,6 @@
 
 import codecs
 import dataclasses
-import io
 import re
 from collections.abc import Callable, Sequence
 
@@ -22,6 +21,10 @@ BOMB_BYTES = 1 << 20
 BOMB_RATIO = 100
 """Output above `BOMB_BYTES` and this many times what was read of the input is a bomb."""
 _SLICE_BYTES = 1 << 14
+_ZSTD_SLICE_BYTES = 1 << 8
+"""A block of 4 bytes may hold 128 KiB, and this decoder takes no limit: 8 MiB at once."""
+_MARKUP_BYTES = 1 << 12
+"""Looked at for the first `<`."""
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]{0,1024})?\r?\n")
 _LINE_END = re.compile(rb"\r?\n")
 _MARKUP = re.compile(rb"\s*<")
@@ -35,7 +38,8 @@ ZSTD_WINDOW_BYTES = 8 << 20
 class Body:
     """A decoded body."""
 
-    data: bytes
+    data: memoryview
+    """Of the record itself if there was nothing to undo: most archives hold decoded pages."""
     is_cut: bool
     """Whether its coding ended early, or it was longer than the limit."""
 
@@ -45,7 +49,10 @@ class _Decoded:
     data: bytes
     read: int
     """Bytes of the input that were read."""
-    is_cut: bool
+    is_cut: bool = False
+    """Whether its end is missing: of the input, or beyond the limit."""
+    is_broken: bool = False
+    """Whether the decoder refused the input."""
 
 
 def decode_body(
@@ -67,10 +74,10 @@ def decode_body(
         A body that does not begin as its coding demands is taken as it is: writers that decode
         bodies often keep the header.
     """
-    data, is_cut = bytes(raw), False
+    data, is_cut = memoryview(raw), False
     if "chunked" in _words(transfer):
         data, is_cut = _join_chunks(data)
-    names = [name for name in _words(codings) if name not in {"", "identity"}]
+    names = [name for name in _words(codings) if data and name not in {"", "identity"}]
     if len(names) > MAX_CODINGS:
         return Fault.BODY_ENCODING
     for name in reversed(names):
@@ -79,9 +86,10 @@ def decode_body(
             continue
         if len(decoded.data) > BOMB_BYTES and len(decoded.data) > BOMB_RATIO * decoded.read:
             return Fault.BODY_TOO_LARGE
-        if data and not decoded.data and decoded.is_cut:
+        lost = decoded.is_cut or decoded.is_broken
+        if not decoded.data and lost:
             return Fault.BODY_ENCODING
-        data, is_cut = decoded.data, is_cut or decoded.is_cut
+        data, is_cut = memoryview(decoded.data), is_cut or lost
     return Body(data[:max_bytes], is_cut or len(data) > max_bytes)
 
 
@@ -89,57 +97,66 @@ def _words(values: Sequence[str]) -> list[str]:
     return [word.strip().lower() for value in values for word in value.split(",")]
 
 
-def _join_chunks(data: bytes) -> tuple[bytes, bool]:
+def _join_chunks(data: memoryview) -> tuple[memoryview, bool]:
     """Return the chunks' content and whether it ended early; what is not chunked, whole."""
-    parts: list[bytes] = []
-    at = 0
-    while (found := _CHUNK.match(data, at)) and len(parts) < MAX_CHUNKS:
+    joined = bytearray()
+    at = chunks = 0
+    while (found := _CHUNK.match(data, at)) and chunks < MAX_CHUNKS:
         size = int(found[1], 16)
         if not size:
-            return b"".join(parts), False
+            return memoryview(joined), False
         part = data[found.end() : found.end() + size]
-        parts.append(part)
+        joined += part
+        chunks += 1
         at = found.end() + size
         line_end = _LINE_END.match(data, at)
         if len(part) < size or not line_end:
-            return b"".join(parts), True
+            return memoryview(joined), True
         at = line_end.end()
-    return (b"".join(parts), True) if parts else (data, False)
+    return (memoryview(joined), True) if chunks else (data, False)
 
 
-def _undo(name: str, data: bytes, limit: int) -> _Decoded | None:
+def _undo(name: str, data: memoryview, limit: int) -> _Decoded | None:
     """Undo one coding; None means that the data is not in it."""
     decoder = _DECODERS.get(name)
-    decoded = decoder(data, limit) if decoder else _Decoded(b"", 0, True)
-    if decoded and not decoded.data and decoded.is_cut and _looks_like_markup(data):
-        return None
+    decoded = decoder(data, limit) if decoder else _Decoded(b"", 0, is_broken=True)
+    if decoded and (decoded.is_broken or not decoded.data) and _looks_like_markup(data):
+        return None  # plain text may decode to a few bytes of garbage before a decoder notices
     return decoded
 
 
-def _gzip(data: bytes, limit: int) -> _Decoded | None:
-    if not data.startswith(GZIP_MAGIC):
+def _gzip(data: memoryview, limit: int) -> _Decoded | None:
+    return _members(data, GZIP_MAGIC, limit, lambda member, most: _inflate(member, 31, most))
+
+
+def _members(
+    data: memoryview, magic: bytes, limit: int, decode: Callable[[memoryview, int], _Decoded]
+) -> _Decoded | None:
+    """Undo a format whose parts may follow each other, each with the magic bytes."""
+    if not _starts(data, magic):
         return None
     parts: list[bytes] = []
     total = at = 0
     for _ in range(MAX_MEMBERS):
-        decoded = _inflate(memoryview(data)[at:], 31, limit - total)
+        decoded = decode(data[at:], limit - total)
         parts.append(decoded.data)
         total += len(decoded.data)
         at += decoded.read
-        if decoded.is_cut or not data.startswith(GZIP_MAGIC, at):
-            return _Decoded(b"".join(parts), at, decoded.is_cut)
-    return _Decoded(b"".join(parts), at, True)
+        ended = not decoded.is_cut and not decoded.is_broken
+        if not ended or not _starts(data[at:], magic):
+            return dataclasses.replace(decoded, data=b"".join(parts), read=at)
+    return _Decoded(b"".join(parts), at, is_cut=True)
 
 
-def _deflate(data: bytes, limit: int) -> _Decoded | None:
+def _deflate(data: memoryview, limit: int) -> _Decoded | None:
     """Undo zlib's format, or the raw one that some servers send under the same name."""
     head = int.from_bytes(data[:2], "big")
     if len(data) >= 2 and head >> 8 & 15 == 8 and head % 31 == 0:
-        decoded = _inflate(memoryview(data), 15, limit)
-        if decoded.data or not decoded.is_cut:
+        decoded = _inflate(data, 15, limit)
+        if decoded.data or not decoded.is_broken:
             return decoded
-    decoded = _inflate(memoryview(data), -15, limit)
-    return decoded if decoded.data or not decoded.is_cut else None
+    decoded = _inflate(data, -15, limit)
+    return decoded if decoded.data or not decoded.is_broken else None
 
 
 def _inflate(data: memoryview, wbits: int, limit: int) -> _Decoded:
@@ -148,69 +165,71 @@ def _inflate(data: memoryview, wbits: int, limit: int) -> _Decoded:
     parts: list[bytes] = []
     total = at = 0
     while at < len(data):
-        piece: bytes | memoryview = data[at : at + _SLICE_BYTES]
+        piece = data[at : at + _SLICE_BYTES]
         at += len(piece)
-        while True:
-            step = limit + 1 - total
-            try:
-                out = inflator.decompress(piece, step)
-            except InflateError:
-                return _Decoded(b"".join(parts), at, True)
-            parts.append(out)
-            total += len(out)
-            if total > limit:
-                return _Decoded(b"".join(parts), at - len(inflator.unconsumed_tail), True)
-            if inflator.eof:
-                return _Decoded(b"".join(parts), at - len(inflator.unused_data), False)
-            piece = inflator.unconsumed_tail
-            if not piece and len(out) < step:
-                break
-    return _Decoded(b"".join(parts), at, True)
+        try:
+            out = inflator.decompress(piece, limit + 1 - total)
+        except InflateError:
+            return _Decoded(b"".join(parts), at, is_broken=True)
+        parts.append(out)
+        total += len(out)
+        if total > limit:
+            return _Decoded(b"".join(parts), at - len(inflator.unconsumed_tail), is_cut=True)
+        if inflator.eof:
+            return _Decoded(b"".join(parts), at - len(inflator.unused_data))
+    return _Decoded(b"".join(parts), at, is_cut=True)
 
 
-def _brotli(data: bytes, limit: int) -> _Decoded | None:
+def _brotli(data: memoryview, limit: int) -> _Decoded:
     decoder = brotli.Decompressor()
     parts: list[bytes] = []
     total = at = 0
-    try:
-        while not decoder.is_finished() and total <= limit:
-            piece = b""
-            if decoder.can_accept_more_data():
-                piece = data[at : at + _SLICE_BYTES]
-                at += len(piece)
-                if not piece:
-                    break
+    while not decoder.is_finished() and total <= limit:
+        piece = b""
+        if decoder.can_accept_more_data():
+            piece = bytes(data[at : at + _SLICE_BYTES])
+            at += len(piece)
+            if not piece:
+                break
+        try:
             out = decoder.process(piece, output_buffer_limit=limit + 1 - total)
-            parts.append(out)
-            total += len(out)
-    except brotli.error:
-        return _Decoded(b"".join(parts), at, True)
-    return _Decoded(b"".join(parts), at, not decoder.is_finished())
+        except brotli.error:
+            return _Decoded(b"".join(parts), at, is_broken=True)
+        parts.append(out)
+        total += len(out)
+    return _Decoded(b"".join(parts), at, is_cut=not decoder.is_finished())
 
 
-def _zstd(data: bytes, limit: int) -> _Decoded | None:
-    if not data.startswith(ZSTD_MAGIC):
-        return None
-    source = io.BytesIO(data)
-    reader = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).stream_reader(
-        source, read_size=_SLICE_BYTES, read_across_frames=True
-    )
+def _zstd(data: memoryview, limit: int) -> _Decoded | None:
+    return _members(data, ZSTD_MAGIC, limit, _zstd_frame)
+
+
+def _zstd_frame(data: memoryview, limit: int) -> _Decoded:
+    decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
     parts: list[bytes] = []
-    total = 0
-    try:
-        while total <= limit and (out := reader.read(min(limit + 1 - total, 1 << 16))):
-            parts.append(out)
-            total += len(out)
-    except zstandard.ZstdError:
-        return _Decoded(b"".join(parts), source.tell(), True)
-    return _Decoded(b"".join(parts), source.tell(), total > limit or not total)
+    total = at = 0
+    while at < len(data) and total <= limit and not decoder.eof:
+        piece = data[at : at + _ZSTD_SLICE_BYTES]
+        at += len(piece)
+        try:
+            parts.append(decoder.decompress(piece))
+        except zstandard.ZstdError:
+            return _Decoded(b"".join(parts), at, is_broken=True)
+        total += len(parts[-1])
+    is_cut = total > limit or not decoder.eof
+    return _Decoded(b"".join(parts), at - len(decoder.unused_data), is_cut=is_cut)
 
 
-def _looks_like_markup(data: bytes) -> bool:
-    return _MARKUP.match(data.removeprefix(codecs.BOM_UTF8)) is not None
+def _starts(data: memoryview, magic: bytes) -> bool:
+    return data[: len(magic)] == magic
 
 
-_DECODERS: dict[str, Callable[[bytes, int], _Decoded | None]] = {
+def _looks_like_markup(data: memoryview) -> bool:
+    head = bytes(data[:_MARKUP_BYTES]).removeprefix(codecs.BOM_UTF8)
+    return _MARKUP.match(head) is not None
+
+
+_DECODERS: dict[str, Callable[[memoryview, int], _Decoded | None]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from pipeline.readers.headers import BLANK_LINE, Headers, content_length
 from pipeline.readers.reasons import Fault
-from pipeline.readers.resync import RescanBudget, next_plain_record
-from pipeline.readers.window import Window
+from pipeline.readers.resync import MAGIC, RescanBudget, Window, next_plain_record
 
 _VERSION_LINE = re.compile(rb"WARC/\d+\.\d+[ \t]*\r?\n")
+_LINE_ENDS = re.compile(rb"[\r\n]*+")
 _EMBEDDED = re.compile(rb"\n\r?\nWARC/")
-_AFTER_BYTES = 64
-"""Line ends after a block, at most; the standard has four."""
+_LINE_END_BYTES = 64
+"""Looked at once behind a block; the standard has four."""
 _DIGESTS = {"sha1": 20, "sha256": 32, "md5": 16}
 
 
@@ -72,7 +72,8 @@ class Head:
 def parse_head(data: memoryview, limits: Limits) -> Head | BadRegion:
     """Parse the header block that begins `data`; a bad one has offset 0, and the length known."""
     if not _VERSION_LINE.match(data):
-        return BadRegion(0, 0, Fault.RECORD_HEADER, "no WARC version line")
+        fault = Fault.RECORD_HEADER if data[: len(MAGIC)] == MAGIC else Fault.JUNK
+        return BadRegion(0, 0, fault, "no WARC version line")
     blank = BLANK_LINE.search(data, 0, limits.header_bytes)
     if not blank:
         if len(data) >= limits.header_bytes:
@@ -85,9 +86,9 @@ def parse_head(data: memoryview, limits: Limits) -> Head | BadRegion:
     return Head(headers, blank.end(), declared)
 
 
-def only_line_ends(data: bytes | memoryview) -> bool:
+def only_line_ends(data: memoryview) -> bool:
     """Say whether there is nothing but CR and LF."""
-    return not bytes(data).strip(b"\r\n")
+    return _LINE_ENDS.fullmatch(data) is not None
 
 
 def plain_records(window: Window, limits: Limits) -> Iterator[Record | BadRegion]:
@@ -129,14 +130,12 @@ def _record_at(window: Window, at: int, limits: Limits, budget: RescanBudget) ->
 def _ends_well(window: Window, end: int) -> bool:
     if end > window.size:
         return False
-    after = window.probe(end, _AFTER_BYTES)
-    rest = after.lstrip(b"\r\n")
-    return rest.startswith(b"WARC/") if rest else end + len(after) == window.size
+    end = _skip_line_ends(window, end)
+    return end == window.size or window.probe(end, len(MAGIC)) == MAGIC
 
 
 def _skip_line_ends(window: Window, at: int) -> int:
-    while at < window.size:
-        data = bytes(window.peek(at, _AFTER_BYTES))
+    while data := window.probe(at, _LINE_END_BYTES):
         rest = data.lstrip(b"\r\n")
         at += len(data) - len(rest)
         if rest:
@@ -156,6 +155,8 @@ def _digest_matches(headers: Headers, block: memoryview) -> bool:
         else:
             wanted = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
     except ValueError:
+        return True
+    if len(wanted) != size:
         return True
     algorithm = name.strip().lower().replace("-", "")
     return hashlib.new(algorithm, block, usedforsecurity=False).digest() == wanted

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """From the end of the line before; a literal first byte makes the search several times faster."""
 # Fixed repetitions only: linear.
-_DATE = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z", re.ASCII | re.IGNORECASE
-)
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?[Zz]", re.ASCII)
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -23,14 +21,13 @@ class Headers:
         self._fields: list[tuple[str, str]] = []
         fields = self._fields
         for line in block.decode("latin-1").split("\n"):
-            if line[:1] in {" ", "\t"} and fields:  # the previous value goes on
+            name, colon, value = line.partition(":")
+            if line.startswith((" ", "\t")) and fields:  # the previous value goes on
                 name, value = fields[-1]
                 # Folding is obsolete; a few lines are joined, a flood of them would be quadratic.
                 if len(value) < 4096:
                     fields[-1] = (name, f"{value} {line.strip()}")
-                continue
-            name, colon, value = line.partition(":")
-            if colon:
+            elif colon:
                 fields.append((name.strip().lower(), value.strip()))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
@@ -51,9 +48,9 @@ class Headers:
 
 def content_length(headers: Headers) -> int | None:
     """Return the one Content-Length in bytes; None if it is missing, contradicted or no number."""
-    values = set(headers.all("content-length"))
-    text = values.pop() if len(values) == 1 else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    text, *others = headers.all("content-length") or [""]
+    is_number = text.isascii() and text.isdigit() and len(text) <= 18
+    return int(text) if is_number and others == [text] * len(others) else None
 
 
 def record_time(text: str | None) -> int | None:
@@ -61,13 +58,12 @@ def record_time(text: str | None) -> int | None:
     found = _DATE.fullmatch(text) if text else None
     if not found:
         return None
-    year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
     try:
-        time = datetime.datetime(year, month, day, hour, minute, second)
+        since = datetime.datetime.fromisoformat(found[1]) - _EPOCH
     except ValueError:
         return None
-    whole = (time - _EPOCH) // datetime.timedelta(microseconds=1)
-    return whole + int(f"{found[7] or '':0<6}"[:6])
+    fraction = int(f"{found[2]:0<6}"[:6]) if found[2] else 0
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + fraction
 
 
 def media_type(value: str | None) -> str:

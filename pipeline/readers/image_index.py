@@ -47,7 +47,7 @@ def is_image(beginning: bytes) -> bool:
 def begins_image(message: Message) -> bool:
     """Say whether a message's body, decoded, begins as an image does."""
     body = message.decoded(MAGIC_BYTES)
-    return isinstance(body, Body) and is_image(body.data)
+    return isinstance(body, Body) and is_image(bytes(body.data))
 
 
 @dataclasses.dataclass(slots=True)
@@ -112,7 +112,7 @@ class ImageIndex:
             "source_file": self.source_file,
             "offset": record.offset,
             "length": record.length,
-            "status": message.status if message else None,
+            "status": message.status if message and record.kind != "resource" else None,
             "content_type": bounded(next(iter(content_types(record, message)), None))
             if message
             else None,

@@ -8,10 +8,15 @@ from typing import Literal
 class InputSettings:
     """Which files are read, and as what (`[input]`)."""
 
-    kind: Literal["warc"]
-    """What the files hold."""
+    kind: Literal["warc", "wat", "urls"]
+    """What the files hold: `urls` are lists as Parquet, CSV, TSV or JSONL."""
     paths: tuple[str, ...]
     """Paths and URIs; an entry `@FILE` names a list of them, one a line."""
+    url_column: str = ""
+    """The column of a list's URLs; empty is the one of `url`, `URL`, `image_url` that is there."""
+    text_column: str = ""
+    """The column of its texts; empty is the one of `caption`, `TEXT`, `text`, `alt` that is there.
+    """
     base: str = ""
     """Folder or URI that is cut off a path to give its logical name, so that a dataset can be made
     again elsewhere; empty is the configuration's folder."""

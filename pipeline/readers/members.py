@@ -20,8 +20,14 @@ from pipeline.readers.framing import (
     plain_records,
 )
 from pipeline.readers.reasons import Fault
-from pipeline.readers.resync import GZIP_WBITS, MAGIC, InflateError, RescanBudget, next_gzip_record
-from pipeline.readers.window import Window
+from pipeline.readers.resync import (
+    GZIP_WBITS,
+    MAGIC,
+    InflateError,
+    RescanBudget,
+    Window,
+    next_gzip_record,
+)
 
 GZIP_MAGIC = b"\x1f\x8b"
 DRAIN_BYTES = 1 << 30
@@ -58,7 +64,7 @@ class Inflated:
 def inflate(
     window: Window, at: int, write: Callable[[bytes], object], limit_bytes: int
 ) -> Inflated:
-    """Inflate one member, check its CRC and size, and write what it holds.
+    """Inflate one member, check its CRC and size, and write what it holds, to the limit + 1 byte.
 
     The slices that are fed depend on nothing but `at`, so neither does the result.
     """
@@ -75,9 +81,9 @@ def inflate(
             except InflateError:
                 return Inflated(End.BROKEN, position, total)
             total += len(out)
+            write(out)
             if total > limit_bytes:
                 return Inflated(End.LARGE, position, total)
-            write(out)
             if inflator.eof:
                 return Inflated(End.WHOLE, position - len(inflator.unused_data), total)
             piece = inflator.unconsumed_tail
@@ -118,42 +124,53 @@ def _member(
     parts: list[bytes] = []
     inflated = inflate(window, at, parts.append, limits.record_bytes)
     if inflated.how is End.LARGE:
-        return _large_member(window, at, b"".join(parts), limits)
+        return _large_member(window, at, _joined(parts), limits)
     if inflated.how is not End.WHOLE:
         return inflated, _fault(window, at, inflated)
-    data = parts[0] if len(parts) == 1 else b"".join(parts)
-    return inflated, _framed(window, at, inflated, data, limits)
+    return inflated, _framed(window, at, inflated, _joined(parts), limits)
+
+
+def _joined(parts: list[bytes]) -> memoryview:
+    """Return the parts as one, and drop each once it is copied, so that none is held twice."""
+    if len(parts) == 1:
+        return memoryview(parts[0])
+    joined = bytearray()
+    for place, part in enumerate(parts):
+        joined += part
+        parts[place] = b""
+    return memoryview(joined)
 
 
 def _framed(
-    window: Window, at: int, inflated: Inflated, data: bytes, limits: Limits
+    window: Window, at: int, inflated: Inflated, view: memoryview, limits: Limits
 ) -> Iterable[Record | BadRegion]:
     """Frame a whole member's content: one record, or many."""
-    if only_line_ends(data):
+    if only_line_ends(view):
         return ()
     length = inflated.end - at
-    view = memoryview(data)
     head = parse_head(view, limits)
     bad = BadRegion(at, length, Fault.RECORD_LENGTH, "")
     if isinstance(head, BadRegion):
         bad = dataclasses.replace(head, offset=at, length=length)
     else:
         end = head.end + head.content_length
-        if end <= len(data) and only_line_ends(view[end:]):
+        if end <= len(view) and only_line_ends(view[end:]):
             return (Record(at, length, True, head.headers, view[head.end : end]),)
         bad = BadRegion(at, length, Fault.RECORD_LENGTH, f"Content-Length {head.content_length}")
         if _record_follows(view, end):
-            return _inner_records(io.BytesIO(data), at, length, limits)
+            return _inner_records(io.BytesIO(view), at, length, limits)
     if length == window.size:  # the whole file is one member, so more records may follow
-        return _inner_records(io.BytesIO(data), at, length, limits)
+        return _inner_records(io.BytesIO(view), at, length, limits)
     return (bad,)
 
 
 def _large_member(
-    window: Window, at: int, beginning: bytes, limits: Limits
+    window: Window, at: int, view: memoryview, limits: Limits
 ) -> tuple[Inflated, Iterable[Record | BadRegion] | Fault]:
-    """Take a member above the limit: many records, or one that is passed over."""
-    view = memoryview(beginning)
+    """Take a member above the limit: many records, or one that is passed over.
+
+    `view` is its beginning, up to the limit.
+    """
     head = parse_head(view, limits)
     many = isinstance(head, Head) and _record_follows(view, head.end + head.content_length)
     if not many:

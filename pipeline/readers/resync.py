@@ -1,13 +1,17 @@
-"""The next record after damage: a gzip member that begins one, or a blank line before `WARC/`."""
+"""A file read in blocks, and where the next record begins in it after damage.
 
+That is a gzip member which begins one, or a blank line before `WARC/`.
+"""
+
+import os
 import re
 import typing
 from collections.abc import Iterator
+from typing import IO
 
 from isal import isal_zlib
 
-from pipeline.readers.window import BLOCK_BYTES, Window
-
+BLOCK_BYTES = 1 << 20
 MAGIC = b"WARC/"
 GZIP_WBITS = 31
 InflateError = typing.cast("type[Exception]", isal_zlib.error)  # its stub says it is an instance
@@ -23,6 +27,63 @@ _OVERLAP_BYTES = 16
 """More than a match of either pattern."""
 _HEAD_BYTES = 4096
 """A candidate's compressed bytes that must show `WARC/`: gzip headers are far shorter."""
+
+
+class Window:
+    """A buffer over a file: reading forward goes through the file once, going back seeks."""
+
+    def __init__(self, file: IO[bytes], block_bytes: int = BLOCK_BYTES) -> None:
+        """Start at the file's first byte."""
+        self._file = file
+        self._block_bytes = block_bytes
+        self.size = file.seek(0, os.SEEK_END)
+        """Bytes of the file."""
+        file.seek(0)
+        self._buffer = b""
+        self._start = 0
+
+    def peek(self, offset: int, size: int) -> memoryview:
+        """Return `size` bytes at `offset`; fewer only at the end of the file.
+
+        Raises:
+            OSError: if the storage fails or gives fewer bytes than it said.
+        """
+        held = self._start + len(self._buffer)
+        size = max(0, min(size, self.size - offset))
+        if not self._start <= offset <= held:
+            self._file.seek(offset)
+            self._buffer, self._start, held = b"", offset, offset
+        if offset + size > held:
+            rest = self._buffer[offset - self._start :]
+            self._buffer, self._start = rest + self._read(offset + size - held), offset
+        at = offset - self._start
+        return memoryview(self._buffer)[at : at + size]
+
+    def probe(self, offset: int, size: int) -> bytes:
+        """Return what `peek` would and keep what is held: for a few bytes ahead."""
+        held = self._start + len(self._buffer)
+        size = max(0, min(size, self.size - offset))
+        if not self._start <= offset <= held:
+            self._file.seek(offset)
+            data = self._read(size)[:size]
+            self._file.seek(held)
+            return data
+        if offset + size > held:
+            self._buffer += self._read(offset + size - held)
+        return self._buffer[offset - self._start : offset - self._start + size]
+
+    def _read(self, wanted: int) -> bytes:
+        """Read at least `wanted` bytes, or to the end of the file, in whole blocks."""
+        blocks: list[bytes] = []
+        while wanted > 0:
+            block = self._file.read(max(self._block_bytes, min(wanted, BLOCK_BYTES)))
+            if not block:
+                raise OSError(
+                    f"input file: ends before its size of {self.size} bytes: read it again"
+                )
+            blocks.append(block)
+            wanted -= len(block)
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
 class RescanBudget:

@@ -13,12 +13,17 @@ from pipeline.readers.framing import BadRegion, Limits, Record, parse_head, plai
 from pipeline.readers.headers import BLANK_LINE, Headers
 from pipeline.readers.members import GZIP_MAGIC, End, gzip_records, inflate
 from pipeline.readers.reasons import Fault
-from pipeline.readers.resync import MAGIC, next_gzip_record, next_plain_record
-from pipeline.readers.window import BLOCK_BYTES, Window
+from pipeline.readers.resync import (
+    BLOCK_BYTES,
+    MAGIC,
+    Window,
+    next_gzip_record,
+    next_plain_record,
+)
 
 HEADER_BYTES = 65_536
 """WARC and HTTP header block, each; the default of `extract.max_header_bytes`."""
-_STATUS_LINE = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)[^\r\n]*\r?\n")
+_STATUS_LINE = re.compile(rb"HTTP/\d+(?:\.\d+)?[ \t]+(\d{3})(?!\d)[^\r\n]*(?:\r?\n|\Z)")
 _NO_UTF8 = re.compile(r"[\udc80-\udcff]")
 
 
@@ -137,4 +142,4 @@ def read_image(file: IO[bytes], offset: int, length: int, max_bytes: int) -> byt
         return DropReason.TOO_LARGE if too_large else DropReason.BODY_ENCODING
     if body.is_cut:
         return DropReason.TOO_LARGE if len(body.data) == max_bytes else DropReason.BODY_ENCODING
-    return body.data or DropReason.EMPTY_BODY
+    return bytes(body.data) or DropReason.EMPTY_BODY

@@ -1,4 +1,4 @@
-"""Stage extract: archives in, candidates out, with an index of the archive's own images.
+"""Stage extract: archives or URL lists in, candidates out, with an index of a WARC's own images.
 
 A map stage: one unit is one input file, read once from its beginning to its end.
 """
@@ -11,18 +11,23 @@ from typing import Literal
 
 from filters.urls.tracking_pixel import tracker_list_sha256
 from manifests.base.config import to_tables
+from manifests.base.errors import ConfigError
 from pipeline.engine.context import Engine
 from pipeline.engine.stage_dir import StageRecord
-from pipeline.engine.steps import MapStep
+from pipeline.engine.steps import MapKernel, MapStep
 from pipeline.engine.units import Unit
-from pipeline.pages.candidates import CandidateRules
-from pipeline.pages.html import PageLimits
+from pipeline.pages.image_elements import CandidateRules
 from pipeline.pages.image_url import UrlRule
+from pipeline.pages.page import PageLimits
 from pipeline.pages.texts import SOURCES, TextSource
 from pipeline.readers.framing import Limits
+from pipeline.readers.kinds import InputSettings
 from pipeline.readers.warc import HEADER_BYTES
+from pipeline.readers.wat import Entities
 from pipeline.records import CANDIDATES, DEADLETTERS, IMAGES
 from pipeline.stages.extract_archive import ExtractArchive
+from pipeline.stages.extract_list import ExtractList
+from pipeline.stages.extract_wat import ExtractWat
 
 VERSION = 1
 LIBRARIES = ("ada-url", "turbohtml")
@@ -48,8 +53,10 @@ class ExtractSettings:
     """`best` knows lazy loading, `src` takes what WAT files know, `largest` prefers srcset."""
     max_srcset_width: int = 2_048
     """px; the widest image of a srcset up to this is taken; provisional."""
+    wat_entities: Entities = "auto"
+    """Whether character references of WAT files are decoded, once; `auto` as their crawl needs."""
     image_index: Literal["auto", True, False] = "auto"
-    """Whether the archive's own images are indexed; `auto` when `fetch` may read them."""
+    """Whether a WARC's own images are indexed; `auto` when `fetch` may read them."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -74,14 +81,17 @@ class ExtractSettings:
             text_sources=tuple(name for name in SOURCES if name in self.text_sources),
             url_rule=self.url_rule,
             max_srcset_width=self.max_srcset_width,
+            max_images=self.max_images_per_page,
         )
 
 
 def run(
     engine: Engine,
     settings: ExtractSettings,
+    inputs: InputSettings,
     *,
     content_usage_keys: Sequence[str],
+    list_entity_passes: int,
     archive_wanted: bool,
     units: Sequence[Unit],
 ) -> StageRecord:
@@ -90,19 +100,33 @@ def run(
     Args:
         engine: runs the step.
         settings: the table `[extract]`.
+        inputs: the table `[input]`: what the files hold.
         content_usage_keys: `consent.content_usage_keys`, which are marked.
+        list_entity_passes: `text.list_entity_passes`, how often references of lists are decoded.
         archive_wanted: whether `fetch` may read the archive's own images.
-        units: one for each WARC file, its source in the role `input`.
+        units: one for each file, its source in the role `input`.
 
     Returns:
         The committed step: `part` has the columns of `CANDIDATES`, `deadletter` of `DEADLETTERS`,
         `images` of `IMAGES` if it is there.
+
+    Raises:
+        ConfigError: if an index is asked for of what holds no images.
     """
-    indexes = archive_wanted if settings.image_index == "auto" else bool(settings.image_index)
+    indexes = archive_wanted and inputs.kind == "warc"
+    if settings.image_index != "auto":
+        indexes = settings.image_index
+    if indexes and inputs.kind != "warc":
+        raise ConfigError(
+            f'extract.image_index: true with input.kind = "{inputs.kind}": only "warc" files hold '
+            'images: set it to "auto"'
+        )
     outputs = {"part": CANDIDATES, "deadletter": DEADLETTERS}
-    rules = settings.rules()
     parameters = to_tables(settings) | {
-        "text_sources": list(rules.text_sources),
+        "kind": inputs.kind,
+        "columns": [inputs.url_column, inputs.text_column],
+        "list_entity_passes": list_entity_passes,
+        "text_sources": list(settings.rules().text_sources),
         "image_index": indexes,
         "content_usage_keys": list(content_usage_keys),
         "trackers": tracker_list_sha256(),
@@ -115,17 +139,40 @@ def run(
         version=VERSION,
         parameters=parameters,
         outputs=outputs | ({"images": IMAGES} if indexes else {}),
-        kernel=ExtractArchive(
-            limits=Limits(
-                record_bytes=settings.max_record_bytes, header_bytes=settings.max_header_bytes
-            ),
-            page_limits=PageLimits(
-                max_tags=settings.max_tags, max_images=settings.max_images_per_page
-            ),
-            max_page_bytes=settings.max_page_bytes,
-            rules=rules,
-            content_usage_keys=tuple(content_usage_keys),
-            indexes_images=indexes,
-        ),
+        kernel=_kernel(settings, inputs, tuple(content_usage_keys), list_entity_passes, indexes),
     )
     return engine.run(step, units)
+
+
+def _kernel(
+    settings: ExtractSettings,
+    inputs: InputSettings,
+    usage_keys: tuple[str, ...],
+    list_entity_passes: int,
+    indexes_images: bool,
+) -> MapKernel:
+    """Return what reads files of the input's kind."""
+    if inputs.kind == "urls":
+        return ExtractList(
+            url_column=inputs.url_column,
+            text_column=inputs.text_column,
+            max_row_bytes=settings.max_record_bytes,
+            entity_passes=list_entity_passes,
+        )
+    limits = Limits(record_bytes=settings.max_record_bytes, header_bytes=settings.max_header_bytes)
+    if inputs.kind == "wat":
+        return ExtractWat(
+            limits=limits,
+            max_images=settings.max_images_per_page,
+            rules=settings.rules(),
+            content_usage_keys=usage_keys,
+            entities=settings.wat_entities,
+        )
+    return ExtractArchive(
+        limits=limits,
+        page_limits=PageLimits(max_tags=settings.max_tags, max_images=settings.max_images_per_page),
+        max_page_bytes=settings.max_page_bytes,
+        rules=settings.rules(),
+        content_usage_keys=usage_keys,
+        indexes_images=indexes_images,
+    )

@@ -1,0 +1,251 @@
+"""Stage extract against MetaCLIP's and cc2dataset's rules: `python -m benchmarks.extract`.
+
+All are timed on the same files in one run, taking turns, as CPU seconds, best of the rounds. Ours
+is the whole stage, with its Parquet files, ledger and dead letters; the peers make a list.
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import math
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+from urllib.parse import urljoin
+
+import pyarrow.parquet as pq
+import turbohtml
+
+from benchmarks.extract_data import (
+    hostile_pages,
+    load_pages,
+    make_pages,
+    page_url,
+    repeated,
+    write_warc,
+    write_wat,
+)
+from benchmarks.extract_peers import bare_loop, cc2dataset_wat, metaclip_warc, plain_warc
+from benchmarks.harness import alternate, cpu_seconds, need, report, run
+from pipeline.engine.stage_dir import StageRecord, spec_digest
+from pipeline.engine.steps import MapStep, ShuffleStep
+from pipeline.engine.units import Source, Unit
+from pipeline.engine.work import run_unit
+from pipeline.readers.framing import Limits, Record
+from pipeline.readers.kinds import InputSettings
+from pipeline.readers.warc import HEADER_BYTES, Message, parse_message, read_records
+from pipeline.stages import extract
+from pipeline.stages.extract import ExtractSettings
+
+PAGES = 130
+"""Made pages, if none are given; the size of the usual sample of real ones."""
+ARTICLE = 20
+SMALL = 2
+"""Scales of made pages: an article of 110 kB, and one of a tenth, to make many of."""
+
+
+@dataclasses.dataclass
+class OneUnit:
+    """An engine that does the only unit of the only step at once, in this process."""
+
+    root: str
+    bucket_bytes: int = 1 << 26
+    records: list[StageRecord] = dataclasses.field(default_factory=list)
+
+    def run(
+        self,
+        step: MapStep | ShuffleStep,
+        units: Sequence[Unit],
+        upstream: Sequence[StageRecord] = (),
+    ) -> StageRecord:
+        """Run the unit and commit nothing."""
+        if not isinstance(step, MapStep):
+            raise TypeError(f"{step.name} is not a map step")
+        spec = spec_digest(step, upstream)
+        done = run_unit(step, spec, units[0], self.root)
+        return StageRecord(
+            root=self.root,
+            step=step.name,
+            stage=step.stage,
+            version=step.version,
+            spec=spec,
+            parameters=step.parameters,
+            upstream=(),
+            accounts=step.accounts,
+            units=(done,),
+        )
+
+
+def ours(path: pathlib.Path, kind: Literal["warc", "wat"], root: str) -> StageRecord:
+    """Run the stage on one file, with its defaults."""
+    name = path.name
+    size = path.stat().st_size
+    source = Source(role="input", path=str(path), name=name, bytes=size, sha256="")
+    unit = Unit(id=hashlib.sha256(name.encode()).hexdigest()[:16], sources=(source,))
+    return extract.run(
+        OneUnit(root),
+        ExtractSettings(),
+        InputSettings(kind=kind, paths=(str(path),)),
+        content_usage_keys=("train-ai",),
+        list_entity_passes=1,
+        archive_wanted=False,
+        units=[unit],
+    )
+
+
+def read_and_parse(path: pathlib.Path) -> None:
+    """Read and parse all pages and take nothing: what no rule of ours can be faster than."""
+    limits = Limits(record_bytes=32 << 20, header_bytes=HEADER_BYTES)
+    with path.open("rb") as file:
+        for record in read_records(file, limits):
+            if isinstance(record, Record) and record.kind == "response":
+                message = parse_message(record, HEADER_BYTES)
+                if isinstance(message, Message):
+                    turbohtml.parse(bytes(message.body), detect_encoding=True, positions=False)
+
+
+def compare(
+    folder: pathlib.Path, pages: dict[str, bytes], times: int, rounds: int
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Time all rules on the pages as WARC and as WAT; return rows of the table and metrics."""
+    warc, wat = folder / "pages.warc.gz", folder / "pages.wat.gz"
+    write_warc(warc, repeated(pages, times))
+    write_wat(wat, repeated(pages, times))
+    root = str(folder / "root")
+    works = {
+        "WARC, openwit": lambda: ours(warc, "warc", root),
+        "WARC, img[src][alt]": lambda: plain_warc(warc),
+        "WARC, MetaCLIP's rule": lambda: metaclip_warc(warc),
+        "WARC, bare loop": lambda: bare_loop(warc),
+        "WARC, read and parsed": lambda: read_and_parse(warc),
+        "WAT, openwit": lambda: ours(wat, "wat", root),
+        "WAT, cc2dataset's rule": lambda: cc2dataset_wat(wat),
+    }
+    seconds = alternate(works, rounds)
+    count = len(pages) * times
+    rows = [
+        {"rule": name, "CPU s": f"{value:.2f}", "pages per CPU s": f"{count / value:.0f}"}
+        for name, value in seconds.items()
+    ]
+    warc_s, plain_s, metaclip_s, bare_s, least_s, wat_s, cc2dataset_s = seconds.values()
+    metrics = {
+        "warc_ratio": plain_s / warc_s,
+        "metaclip_ratio": metaclip_s / warc_s,
+        "bare_ratio": bare_s / warc_s,
+        "warc_ratio_at_most": plain_s / least_s,
+        "wat_ratio": cc2dataset_s / wat_s,
+        "pages_per_cpu_s": count / warc_s,
+        "wat_pages_per_cpu_s": count / wat_s,
+    }
+    return rows, metrics
+
+
+def yield_ratio(folder: pathlib.Path, pages: dict[str, bytes]) -> dict[str, float]:
+    """Count distinct (page, URL) of ours against those of `img` with src and alt.
+
+    Only http(s) URLs count: nobody can fetch the others.
+    """
+    parse = need("selectolax.lexbor", "selectolax").LexborHTMLParser
+    path = folder / "yield.warc.gz"
+    write_warc(path, pages.items())
+    record = ours(path, "warc", str(folder / "root"))
+    table = pq.read_table(*record.paths("part"), columns=["page_url", "url"])
+    found = set(zip(*(table[name].to_pylist() for name in ("page_url", "url")), strict=True))
+    plain = set()
+    for name, body in pages.items():
+        for node in parse(body).css("img[src][alt]"):
+            url = urljoin(page_url(name), (node.attributes["src"] or "").strip())
+            if (node.attributes["alt"] or "").strip() and re.match("https?://", url):
+                plain.add((name, url))
+    return {"yield_ratio": len(found) / len(plain)}
+
+
+def worst_page(folder: pathlib.Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Time each hostile page by itself."""
+    seconds = {}
+    for name, body in hostile_pages().items():
+        path = folder / "hostile.warc.gz"
+        write_warc(path, [(name.replace(" ", "-"), body)])
+        root = str(folder / "root")
+        seconds[name] = cpu_seconds(functools.partial(ours, path, "warc", root))
+    slowest = sorted(seconds.items(), key=lambda pair: -pair[1])
+    rows = [{"rule": f"hostile: {name}", "CPU s": f"{value:.2f}"} for name, value in slowest[:5]]
+    return rows, {"worst_page_cpu_s": slowest[0][1]}
+
+
+def growth(folder: pathlib.Path, sizes: list[int]) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Extract ever longer files, each in a process of its own: cost per page, and peak memory."""
+    rows, costs, peaks = [], [], []
+    for size in sizes:
+        path = folder / f"{size}.warc.gz"
+        write_warc(path, repeated(make_pages(100, SMALL), size // 100))
+        command = [sys.executable, "-m", "benchmarks.extract", "--one", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        cpu_s, peak_kib = (float(word) for word in done.stdout.split())
+        path.unlink()
+        costs.append(cpu_s / size)
+        peaks.append(peak_kib / 1024)
+        rows.append(
+            {
+                "rule": f"{size} small pages",
+                "CPU s": f"{cpu_s:.2f}",
+                "pages per CPU s": f"{size / cpu_s:.0f}",
+                "peak MiB": f"{peaks[-1]:.0f}",
+            }
+        )
+    steps = math.log(sizes[-1] / sizes[0])
+    return rows, {
+        "page_slope": 1 + math.log(costs[-1] / costs[0]) / steps,
+        "peak_growth": peaks[-1] / peaks[-2],
+        "peak_mib": peaks[-1],
+    }
+
+
+def one(path: pathlib.Path) -> None:
+    """Extract one file and print its CPU seconds and this process's peak memory in KiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        before = time.process_time()
+        ours(path, "warc", folder)
+        seconds = time.process_time() - before
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    peak = re.search(r"VmHWM:\s+(\d+)", status)
+    sys.stdout.write(f"{seconds} {peak[1] if peak else 0}\n")
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="end within 4 minutes")
+    parser.add_argument("--pages", default="", help="a folder or tar of HTML files")
+    parser.add_argument("--json", default="", help="where the metrics are written")
+    parser.add_argument("--one", type=pathlib.Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        one(arguments.one)
+        return
+    pages = load_pages(arguments.pages) if arguments.pages else make_pages(PAGES, ARTICLE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        quick = arguments.quick
+        rows, metrics = compare(folder, pages, 4 if quick else 20, 3 if quick else 5)
+        for part in (
+            worst_page(folder),
+            growth(folder, [1_000, 10_000] if quick else [1_000, 10_000, 100_000]),
+        ):
+            rows += part[0]
+            metrics |= part[1]
+        if arguments.pages:
+            metrics |= yield_ratio(folder, pages)
+        else:
+            rows.append({"rule": "yield: needs real pages, name some by --pages"})
+    report(["rule", "CPU s", "pages per CPU s", "peak MiB"], rows, metrics, arguments.json)
+
+
+if __name__ == "__main__":
+    run(main)

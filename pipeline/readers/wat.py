@@ -1,0 +1,298 @@
+"""WAT files: the JSON that Common Crawl derives from each page; only the needed fields are decoded.
+
+They know no image without `src`, no srcset, lazy attribute, picture, caption, size or JSON-LD, and
+the last base of a page where HTML takes the first.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from filters.text.normalize import decode_references
+from pipeline.readers.framing import Record
+from pipeline.readers.headers import Headers
+from pipeline.readers.reasons import Fault, Skip
+
+IMAGE_PATH = "IMG@/src"
+LANGUAGE_NAME = "HTML@/lang"
+_IMAGE = f'"{IMAGE_PATH}"'.encode()
+LAST_RAW_CRAWL = "CC-MAIN-2019-22"
+"""The last crawl whose producer decoded no character references: it was changed on 2019-06-19."""
+FIRST_RIGHT_CRAWL = "CC-MAIN-2019-39"
+"""The first one since 2019-08-28, whose producer decodes them once; between, too often."""
+
+Entities = Literal["auto", "decode", "keep"]
+T = TypeVar("T", bound=msgspec.Struct)
+
+_CRAWL_ID = re.compile(r"CC-MAIN-\d{4}(?:-\d\d(?:\d\d)?)?(?!\d)", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SKIPPED = (Skip.WARCINFO, Skip.REQUEST, Skip.METADATA, Skip.REVISIT)
+_WARC_TYPES = {str(skip): skip for skip in _SKIPPED}
+
+
+class WatLink(msgspec.Struct, gc=False):
+    """A link of a page, as found; an empty text stands for none."""
+
+    path: str = ""
+    url: str = ""
+    alt: str = ""
+    title: str = ""
+
+
+class _Meta(msgspec.Struct, gc=False):
+    name: str = ""
+    property: str = ""
+    content: str = ""
+
+
+class _Head(msgspec.Struct, rename="pascal"):
+    base: str = ""
+    metas: list[_Meta] = []
+
+
+class _Html(msgspec.Struct, rename="pascal"):
+    head: _Head = msgspec.field(default_factory=_Head)
+    links: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Message(msgspec.Struct, rename="pascal"):
+    status: str | int = ""
+
+
+class _Response(msgspec.Struct):
+    message: _Message = msgspec.field(name="Response-Message", default_factory=_Message)
+    headers: dict[str, str | list[str]] = msgspec.field(name="Headers", default_factory=dict)
+    html: _Html | None = msgspec.field(name="HTML-Metadata", default=None)
+
+
+class _CrawlNote(msgspec.Struct, rename="camel"):
+    is_part_of: str = ""
+
+
+class _Payload(msgspec.Struct):
+    response: _Response | None = msgspec.field(name="HTTP-Response-Metadata", default=None)
+    crawl: _CrawlNote | None = msgspec.field(name="WARC-Info-Metadata", default=None)
+
+
+class _WarcHeader(msgspec.Struct):
+    kind: str = msgspec.field(name="WARC-Type", default="")
+    url: str = msgspec.field(name="WARC-Target-URI", default="")
+    date: str = msgspec.field(name="WARC-Date", default="")
+    record_id: str = msgspec.field(name="WARC-Record-ID", default="")
+    truncated: str = msgspec.field(name="WARC-Truncated", default="")
+
+
+class _Envelope(msgspec.Struct):
+    header: _WarcHeader = msgspec.field(name="WARC-Header-Metadata", default_factory=_WarcHeader)
+    payload: _Payload = msgspec.field(name="Payload-Metadata", default_factory=_Payload)
+
+
+class _Wat(msgspec.Struct, rename="pascal"):
+    envelope: _Envelope
+
+
+_DECODER = msgspec.json.Decoder(_Wat)
+_LINKS = msgspec.json.Decoder(list[WatLink])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatPage:
+    """What a WAT file knows of a page; the record's fields are those of the response."""
+
+    url: str
+    """As found."""
+    record_id: str
+    date: str
+    is_truncated: bool
+    headers: Mapping[str, Sequence[str]]
+    """Of HTTP, by lower-case name."""
+    base: str
+    """Empty if there is none."""
+    language: str
+    metas: Sequence[tuple[str, str]]
+    """Lower-case name (or property) and content, of those asked for."""
+    images: Sequence[WatLink]
+    """In the order of the page."""
+
+
+class WatReader:
+    """Reads the records of one WAT file, in order: what it says of its crawl counts from there."""
+
+    def __init__(self, file_name: str, entities: Entities, meta_names: Collection[str]) -> None:
+        """Say what to read.
+
+        Args:
+            file_name: counts until the file says of which crawl it is.
+            entities: whether references are decoded.
+            meta_names: lower-case names of the metas that are wanted.
+        """
+        self._entities = entities
+        self._meta_names = meta_names
+        self._crawl = crawl_id(file_name)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether character references of URLs and texts are still to be decoded, once."""
+        if self._entities != "auto":
+            return self._entities == "decode"
+        return "" < self._crawl <= LAST_RAW_CRAWL
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the producer decoded references, but not how often."""
+        return self._entities == "auto" and LAST_RAW_CRAWL < self._crawl < FIRST_RIGHT_CRAWL
+
+    def read(self, record: Record) -> WatPage | Skip | Fault:
+        """Return the page that a record tells of, or how it ends."""
+        if record.kind == "warcinfo":
+            self._note_crawl(Headers(bytes(record.block)).get("ispartof") or "")
+        if record.kind != "metadata":
+            return _WARC_TYPES.get(record.kind, Skip.TYPE_OTHER)
+        try:
+            envelope = _DECODER.decode(record.block).envelope
+            links = _image_links(envelope)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            try:
+                envelope, links = _lenient(record.block)
+            except (ValueError, RecursionError):
+                return Fault.WAT_JSON
+        return self._page(envelope, links)
+
+    def _page(self, envelope: _Envelope, links: list[WatLink]) -> WatPage | Skip:
+        header, response = envelope.header, envelope.payload.response
+        if envelope.payload.crawl:
+            self._note_crawl(envelope.payload.crawl.is_part_of)
+        if header.kind != "response" or response is None:
+            return _WARC_TYPES.get(header.kind, Skip.TYPE_OTHER)
+        if str(response.message.status) != "200":
+            return Skip.STATUS
+        if response.html is None:
+            return Skip.NOT_HTML
+        head = response.html.head
+        if self.decodes:
+            for link in links:
+                link.url, link.alt, link.title = map(self._text, (link.url, link.alt, link.title))
+        language = ""
+        metas: list[tuple[str, str]] = []
+        for meta in head.metas:
+            name = (meta.name or meta.property).strip()
+            if name == LANGUAGE_NAME:
+                language = language or meta.content
+            elif name.lower() in self._meta_names:
+                metas.append((name.lower(), meta.content))
+        return WatPage(
+            url=header.url,
+            record_id=header.record_id,
+            date=header.date,
+            is_truncated=bool(header.truncated),
+            headers=_by_name(response.headers),
+            base=self._text(head.base),
+            language=language,
+            metas=metas,
+            images=links,
+        )
+
+    def _text(self, text: str) -> str:
+        return decode_references(text) if self.decodes and "&" in text else text
+
+    def _note_crawl(self, text: str) -> None:
+        self._crawl = crawl_id(text) or self._crawl
+
+
+def crawl_id(text: str) -> str:
+    """Return the first crawl ID in a path or value, such as `CC-MAIN-2024-10`, empty if none."""
+    found = _CRAWL_ID.search(text)
+    return found[0] if found else ""
+
+
+def _by_name(headers: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in headers.items():
+        found.setdefault(name.strip().lower(), []).extend(_strings(value))
+    return found
+
+
+def _image_links(envelope: _Envelope) -> list[WatLink]:
+    """Decode those links that are images: the others, most of a page, are passed over as bytes.
+
+    Links are flat objects, so a brace before and one behind the path hold it, but for braces in
+    texts: then the piece is no JSON, and all links are decoded.
+    """
+    response = envelope.payload.response
+    raw = bytes(response.html.links) if response and response.html else b""
+    pieces: list[bytes] = []
+    at = raw.find(_IMAGE)
+    while at >= 0:
+        end = raw.find(b"}", at) + 1 or len(raw)
+        pieces.append(raw[raw.rfind(b"{", 0, at) : end])
+        at = raw.find(_IMAGE, end)
+    try:
+        links = _LINKS.decode(b"[%s]" % b",".join(pieces))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        links = _LINKS.decode(raw)
+    return [link for link in links if link.path == IMAGE_PATH]
+
+
+def _lenient(block: memoryview) -> tuple[_Envelope, list[WatLink]]:
+    """Return what is sound of a record's JSON: lone surrogates become U+FFFD, else ValueError."""
+    value = json.loads(bytes(block).decode("utf-8", "replace"))
+    envelope = _table(_table(value).get("Envelope"))
+    if not envelope:
+        raise ValueError("no Envelope")
+    payload = _table(envelope.get("Payload-Metadata"))
+    response = _table(payload.get("HTTP-Response-Metadata"))
+    html = response.get("HTML-Metadata")
+    headers = _table(response.get("Headers"))
+    made = _Response(
+        message=_sound(_Message, response.get("Response-Message")),
+        headers={_string(name): _strings(value) for name, value in headers.items()},
+        html=_Html(_sound_head(_table(html.get("Head")))) if isinstance(html, dict) else None,
+    )
+    links = map(_table, _list(_table(html).get("Links")))
+    return _Envelope(
+        header=_sound(_WarcHeader, envelope.get("WARC-Header-Metadata")),
+        payload=_Payload(
+            response=made if response else None,
+            crawl=_sound(_CrawlNote, payload.get("WARC-Info-Metadata")),
+        ),
+    ), [_sound_link(link) for link in links if link.get("path") == IMAGE_PATH]
+
+
+def _sound_head(head: Mapping[str, Any]) -> _Head:
+    metas = [_sound(_Meta, meta) for meta in _list(head.get("Metas"))]
+    return _Head(_string(head.get("Base")), metas)
+
+
+def _sound_link(link: Mapping[str, Any]) -> WatLink:
+    """Return an image; one whose url or alt is there and no string is left without either."""
+    are_texts = all(isinstance(link.get(name, ""), str) for name in ("url", "alt"))
+    return _sound(WatLink, link) if are_texts else WatLink(IMAGE_PATH)
+
+
+def _sound(kind: type[T], value: object) -> T:
+    """Return a struct of texts, empty where a value is missing or none."""
+    fields = msgspec.structs.fields(kind)
+    return kind(*(_string(_table(value).get(field.encode_name)) for field in fields))
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _strings(value: object) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [_string(each) for each in values if isinstance(each, str)]
+
+
+def _string(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else ""

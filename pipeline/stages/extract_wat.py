@@ -1,0 +1,110 @@
+"""The kernel of stage extract for WAT: one file to candidates, dead letters and drops."""
+
+import dataclasses
+
+from filters.consent.marks import header_signals
+from filters.urls.url_key import join_url
+from filters.verdict import DropReason
+from pipeline.engine import files
+from pipeline.engine.parts import Sink
+from pipeline.engine.units import Unit
+from pipeline.pages.columns import PageValues
+from pipeline.pages.consent_marks import page_signals
+from pipeline.pages.image_elements import CandidateRules
+from pipeline.pages.page import META_NAMES, ImageElement, Meta, Page
+from pipeline.readers.framing import BadRegion, Limits, Record
+from pipeline.readers.headers import bounded, record_time
+from pipeline.readers.reasons import Fault, Skip
+from pipeline.readers.warc import read_records
+from pipeline.readers.wat import Entities, WatPage, WatReader
+from pipeline.stages.extract_rows import LANGUAGE_CHARACTERS, Gathered, input_of
+
+_NO_TEXT = ImageElement("img", {}, (), ())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractWat:
+    """Reads one WAT file; the fields are settings of the stage."""
+
+    limits: Limits
+    max_images: int
+    rules: CandidateRules
+    content_usage_keys: tuple[str, ...]
+    entities: Entities
+
+    def run(self, unit: Unit, sink: Sink) -> None:
+        """Read the unit's input, once, and write all of the unit's files."""
+        source = input_of(unit)
+        gathered = Gathered(source.name, sink)
+        reader = WatReader(source.name, self.entities, META_NAMES)
+        read = 0
+        with files.open_read(source.path) as file:
+            for found in read_records(file, self.limits):
+                read += 1
+                outcome = (
+                    found.fault
+                    if isinstance(found, BadRegion)
+                    else self._take(found, reader, gathered)
+                )
+                gathered.end_record(found, outcome)
+        gathered.close(read)
+
+    def _take(self, record: Record, reader: WatReader, gathered: Gathered) -> Skip | Fault | None:
+        """Take a sound record and return how it ends; None is a page."""
+        found = reader.read(record)
+        if not isinstance(found, WatPage):
+            return found
+        page_url = join_url("", found.url.removeprefix("<").removesuffix(">"))
+        if isinstance(page_url, DropReason):
+            return Skip.PAGE_URL
+        page = self._page(found)
+        flags = ["warc_truncated"] if found.is_truncated else []
+        if reader.is_unsure:
+            flags.append("wat_entities_unknown")
+        header = header_signals(lambda name: found.headers.get(name, ()), self.content_usage_keys)
+        signals = page_signals(header, page.metas)
+        values = PageValues(
+            page_url=page_url,
+            page_lang=_language(found),
+            charset=None,
+            license_url=None,
+            license_source=None,
+            optout=signals.marks,
+            page_tdm=signals.tdm,
+            source_file=gathered.source_file,
+            source_offset=record.offset,
+            source_length=record.length,
+            record_id=bounded(found.record_id.removeprefix("<").removesuffix(">")),
+            record_date=record_time(found.date),
+        )
+        gathered.add_page(page, values, self.rules, flags)
+        return None
+
+    def _page(self, found: WatPage) -> Page:
+        links = found.images[: self.max_images]
+        # Most images have no text: they are counted only, unless the page may name them elsewhere.
+        is_named = not set(self.rules.text_sources) <= {"alt", "title"}
+        images = [
+            ImageElement("img", {"src": link.url, "alt": link.alt, "title": link.title}, (), ())
+            if link.alt or link.title or is_named
+            else _NO_TEXT
+            for link in links
+        ]
+        return Page(
+            encoding="",
+            language=None,
+            bases=(found.base,) if found.base else (),
+            metas=tuple(Meta(*meta) for meta in found.metas),
+            license_href=None,
+            images=tuple(images),
+            twins={},
+            images_passed_over=len(found.images) - len(links),
+            captions=(),
+            json_ld=(),
+            is_cut=False,
+        )
+
+
+def _language(found: WatPage) -> str | None:
+    language = found.language or next(iter(found.headers.get("content-language", ())), "")
+    return bounded(language.strip(), LANGUAGE_CHARACTERS)

@@ -1,0 +1,78 @@
+import datetime
+
+from pipeline.pages.columns import CandidateColumns, PageValues
+from pipeline.pages.texts import read_texts
+from pipeline.records import CANDIDATES
+
+
+def _values(page_url: str, license_url: str | None = None) -> PageValues:
+    return PageValues(
+        page_url=page_url,
+        page_lang=None,
+        charset="UTF-8",
+        license_url=license_url,
+        license_source="rel" if license_url else None,
+        optout=("tdm:1",),
+        page_tdm=1,
+        source_file="a.warc.gz",
+        source_offset=7,
+        source_length=9,
+        record_id=None,
+        record_date=1_000_000,
+    )
+
+
+def test_no_rows_are_a_batch_of_the_schema() -> None:
+    batch = CandidateColumns().to_batch()
+    assert (batch.num_rows, batch.schema) == (0, CANDIDATES)
+
+
+def test_rows_carry_the_values_of_their_page() -> None:
+    columns = CandidateColumns()
+    for page in "abc":
+        columns.open_page(_values(f"https://{page}/"))
+        for position in range("acb".index(page)):
+            columns.append(
+                url=f"https://{page}/{position}.jpg",
+                url_source="src",
+                position=position,
+                size_px=(10, None),
+                flags=("svg",),
+                texts=read_texts([("alt", " x"), ("title", "y")]),
+            )
+    assert len(columns) == 3
+    rows = columns.to_batch().to_pylist()
+    assert [row["url"] for row in rows] == ["https://b/0.jpg", "https://b/1.jpg", "https://c/0.jpg"]
+    assert [row["page_url"] for row in rows] == ["https://b/", "https://b/", "https://c/"]
+    assert rows[0]["texts"] == [
+        {"source": "alt", "text": "x", "raw": " x"},
+        {"source": "title", "text": "y", "raw": None},
+    ]
+    assert (rows[0]["width_attr"], rows[0]["height_attr"]) == (10, None)
+    assert rows[0]["flags"] == ["svg"]
+    assert rows[0]["optout"] == ["tdm:1"]
+    assert rows[0]["record_date"] == datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.UTC)
+    assert rows[0]["expect_sha256"] is rows[0]["expect_md5"] is None
+
+
+def test_the_license_of_an_image_beats_that_of_its_page() -> None:
+    columns = CandidateColumns()
+    for license_url in (None, "https://l/page"):
+        columns.open_page(_values("https://a/", license_url))
+        for own in (None, "https://l/own"):
+            columns.append(
+                url="https://a/i.jpg",
+                url_source="src",
+                position=0,
+                size_px=(None, None),
+                flags=(),
+                texts=read_texts([("alt", "x")]),
+                license_url=own,
+            )
+    rows = columns.to_batch().to_pylist()
+    assert [(row["license_url"], row["license_source"]) for row in rows] == [
+        (None, None),
+        ("https://l/own", "jsonld"),
+        ("https://l/page", "rel"),
+        ("https://l/own", "jsonld"),
+    ]
