@@ -17,14 +17,11 @@ from manifests.base.version import __version__
 from manifests.format.table import TableWriter
 from pipeline.engine import files
 from pipeline.engine.units import canonical_json
-from pipeline.queries.build import build_list
-from pipeline.queries.settings import QueriesSettings, as_paths
-from pipeline.queries.wordnet import wordnet_paths
+from pipeline.queries.build import build_list, list_inputs
+from pipeline.queries.settings import INPUTS, QueriesSettings
 
-INPUTS = ("file", "dump", "text", "pageviews", "wordnet")
-"""Settings that hold paths: what the files hold counts, not where they are."""
-_NO_BYTE = ("max_types",)
-"""Settings that change no byte of a list."""
+_NO_BYTE = ("max_types", "index", "file", "languages")
+"""Settings that change no byte of a list, or of which what the files hold counts, not the path."""
 
 DigestOf = Callable[[list[str]], dict[str, str]]
 """Returns the sha256 of each file it is given, by path; it leaves out those it does not know."""
@@ -98,19 +95,14 @@ def prepare_list(
 
 def _input_paths(settings: QueriesSettings) -> list[tuple[str, str]]:
     """Return (setting, path) of each input file; missing ones are refused before any work."""
-    paths = [
-        (kind, path)
-        for kind in ("file", "dump", "text", "pageviews")
-        for path in as_paths(getattr(settings, kind))
-    ]
-    if settings.wordnet:
-        paths += [("wordnet", path) for path in wordnet_paths(settings.wordnet)]
-    if not paths:
-        raise RefusedError("[queries]: no input: set file, dump, text, pageviews or wordnet")
-    for kind, path in paths:
-        if files.size_bytes(path) is None:
-            raise RefusedError(f"queries.{kind}: {path}: no such file: check [queries]")
-    return paths
+    if settings.file:
+        if files.size_bytes(settings.file) is None:
+            raise RefusedError(f"queries.file: {settings.file}: no such file: check [queries]")
+        return [("file", settings.file)]
+    inputs = list_inputs(settings)
+    if not inputs:
+        raise RefusedError(f"[queries]: no input: set file, or one of {', '.join(INPUTS)}")
+    return [(f"{each.lang} {each.kind}", each.path) for each in inputs]
 
 
 def _list_path(settings: QueriesSettings, root: str, inputs: list[tuple[str, str]]) -> str:

@@ -60,6 +60,11 @@ def is_unspaced(character: str) -> bool:
     return _rules().unspaced.match(character) is not None
 
 
+def has_unspaced(text: str) -> bool:
+    """Tell whether a text holds a character of a script that is written without blanks."""
+    return not text.isascii() and _rules().unspaced.search(text) is not None
+
+
 def pattern(query: str, case: Case = "sensitive") -> str:
     """Return what is looked for in `match_form(text)`; empty if the query can never match."""
     return as_pattern(match_form(query, case))
@@ -77,13 +82,8 @@ def as_pattern(form: str) -> str:
 
 def normalise_v1(text: str) -> str:
     """Return a text as MetaCLIP's published curation spaces it; nothing is folded or collapsed."""
-    return normalise_v1_all([text])
-
-
-def normalise_v1_all(texts: Sequence[str]) -> str:
-    """Return many texts as `normalise_v1` spaces them, joined by `SEPARATOR`."""
-    joined = f" {SEPARATOR} ".join([text.replace(SEPARATOR, " ") for text in texts])
-    return _V1_SPACED.sub(r" \1 ", f" {joined} ").replace("\t", " ").replace("\r", " ")
+    spaced = _V1_SPACED.sub(r" \1 ", f" {text} ")
+    return spaced.translate({ord(character): " " for character in "\t\r\n"})
 
 
 def _spaced(text: str, spaced: dict[int, str]) -> str:

@@ -6,7 +6,7 @@ import json
 import pathlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ METADATA_KEY = b"openwit.queries"
 SCHEMA_VERSION = 1
 UNKNOWN_LANG = "und"
 MAX_QUERIES = 2**31 - 1
+BATCH_QUERIES = 8192
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -59,7 +60,16 @@ class QueryList:
     @property
     def digest(self) -> str:
         """The list's digest: languages and queries in order, nothing else."""
-        return list_digest(self.langs, self.queries)
+        digest = hashlib.sha256()
+        for lang, query in self.pairs():
+            digest.update(_line(lang, query))
+        return digest.hexdigest()
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield (language, query) by id, with few of them in memory."""
+        for batch in self.table.select(["lang", "query"]).to_batches(max_chunksize=BATCH_QUERIES):
+            columns = (column.to_pylist() for column in batch.columns)
+            yield from zip(*columns, strict=True)
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -69,8 +79,12 @@ def list_digest(langs: Iterable[str], queries: Iterable[str]) -> str:
     r"""Return the sha256 over `lang TAB query LF` of each row, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for lang, query in zip(langs, queries, strict=True):
-        digest.update(f"{lang}\t{query}\n".encode())
+        digest.update(_line(lang, query))
     return digest.hexdigest()
+
+
+def _line(lang: str, query: str) -> bytes:
+    return f"{lang}\t{query}\n".encode()
 
 
 def load(path: str | pathlib.Path) -> QueryList:
@@ -102,6 +116,49 @@ def read(file: IO[bytes], name: object) -> QueryList:
     data = file.read()
     entries = _from_json if data.lstrip()[:1] == b"[" else _from_lines
     return from_queries(entries(data, name), name)
+
+
+def read_pairs(file: IO[bytes], name: object) -> Iterator[tuple[str, str]]:
+    """Yield (language, query) of a list by id; of our own lists with few of them in memory.
+
+    Args:
+        file: open for reading, seekable.
+        name: what errors call it.
+
+    Raises:
+        ValueError: as `read`; the digest of our own lists is not checked.
+    """
+    parquet = _ours(file)
+    if parquet is None:
+        yield from read(file, name).pairs()
+        return
+    for batch in parquet.iter_batches(BATCH_QUERIES, columns=["lang", "query"]):
+        yield from zip(batch["lang"].to_pylist(), batch["query"].to_pylist(), strict=True)
+
+
+def count_rows(file: IO[bytes], name: object) -> int:
+    """Return the number of queries of a list; of our own lists none is read.
+
+    Args:
+        file: open for reading, seekable.
+        name: what errors call it.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    parquet = _ours(file)
+    return parquet.metadata.num_rows if parquet else len(read(file, name))
+
+
+def _ours(file: IO[bytes]) -> pq.ParquetFile | None:
+    """Open a list of our own; leave others at their start."""
+    magic = file.read(4)
+    file.seek(0)
+    parquet = pq.ParquetFile(file) if magic == b"PAR1" else None
+    if parquet is None or METADATA_KEY not in (parquet.schema_arrow.metadata or {}):
+        file.seek(0)
+        return None
+    return parquet
 
 
 def from_queries(queries: Iterable[str], name: object = "list") -> QueryList:

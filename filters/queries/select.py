@@ -6,8 +6,10 @@ its queries selects it. The cap is that of the CLIP paper, section 2.2, in the f
 
 import bisect
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableSequence, Sequence
 from fractions import Fraction
+
+import numpy as np
 
 ALL = 2**64 - 1
 """The threshold of a query that selects all its pairs."""
@@ -21,11 +23,15 @@ def query_key(lang: str, query: str) -> bytes:
 class QueryKeys:
     """The `query_key` of each query of a list, by id; 16 bytes a query."""
 
-    def __init__(self, langs: Iterable[str], queries: Iterable[str]) -> None:
-        """Hash the queries of a list, in its order."""
-        self._data = b"".join(
-            query_key(lang, query) for lang, query in zip(langs, queries, strict=True)
-        )
+    def __init__(self, queries: Iterable[tuple[str, str]]) -> None:
+        """Hash the queries of a list, given as (language, query) in its order."""
+        data = bytearray()
+        for lang, query in queries:
+            data += query_key(lang, query)
+        self._data = bytes(data)
+
+        self.array = np.frombuffer(self._data, np.uint8).reshape(-1, 16)
+        """The keys as bytes, shape (queries, 16)."""
 
     def __len__(self) -> int:
         return len(self._data) // 16
@@ -44,13 +50,45 @@ class PairHash:
 
     def __call__(self, pair_id: bytes, key: bytes) -> int:
         """Return u of a pair id and a `query_key`."""
-        return int.from_bytes(self.digest(pair_id + key), "big")
+        return int.from_bytes(self.digests(pair_id + key), "big")
 
-    def digest(self, message: bytes) -> bytes:
-        """Return u of a pair id with a `query_key` behind it, as 8 big-endian bytes."""
+    def digests(self, messages: bytes) -> bytes:
+        """Return u of each 32 bytes, a pair id with a `query_key` behind it, as 8 bytes each."""
+        copy, found = self._state.copy, []
+        for start in range(0, len(messages), 32):
+            state = copy()
+            state.update(messages[start : start + 32])
+            found.append(state.digest())  # big-endian
+        return b"".join(found)
+
+
+class StrictOrder:
+    """v(pair): the place of a pair in the order in which the strict rule asks for pairs."""
+
+    def __init__(self, seed: int) -> None:
+        """Prepare the keyed state once."""
+        key = f"openwit-strict:{seed}".encode("ascii")
+        self._state = hashlib.blake2b(digest_size=8, key=key)
+
+    def __call__(self, pair_id: bytes) -> int:
+        """Return v of a pair id."""
         state = self._state.copy()
-        state.update(message)
-        return state.digest()
+        state.update(pair_id)
+        return int.from_bytes(state.digest(), "big")
+
+
+def take_room(queries: Sequence[int], room: MutableSequence[int]) -> int | None:
+    """Take one place of each query of a pair, or none and return the first query that is full.
+
+    Args:
+        queries: of the pair, ascending.
+        room: places left, by query.
+    """
+    full = next((query for query in queries if not room[query]), None)
+    if full is None:
+        for query in queries:
+            room[query] -= 1
+    return full
 
 
 def widened_cap(cap: int, expected_yield: Fraction) -> int:

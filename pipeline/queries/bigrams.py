@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import heapq
+import itertools
 import math
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.queries.corpus import NO_WORD, read_block
 from pipeline.queries.credit import Candidate
-from pipeline.queries.settings import Thresholds
+from pipeline.queries.thresholds import Thresholds
 
 BATCH_WORDS = 65_536
 Pairs = tuple[NDArray[np.uint64], NDArray[np.int64]]
@@ -104,9 +105,26 @@ def count_pairs(folder: str, path: str) -> Pairs:
     numbers = np.append(vocabulary.numbers(words), NO_WORD)[ids]
     first, second = numbers[:-1], numbers[1:]
     known = (first >= 0) & (second >= 0)
-    keys = first[known].astype(np.uint64) << np.uint64(32) | second[known].astype(np.uint64)
-    distinct, counts = np.unique(keys, return_counts=True)
+    distinct, counts = np.unique(_pair_keys(first[known], second[known]), return_counts=True)
     return distinct, counts.astype(np.int64)
+
+
+def listed_pairs(folder: str, bigrams: Iterable[tuple[str, str, int]]) -> Iterator[Pairs]:
+    """Yield the pairs of counted bigrams of which both words are in the vocabulary."""
+    vocabulary = open_vocabulary(folder)
+    rest = iter(bigrams)
+    while batch := list(itertools.islice(rest, BATCH_WORDS)):
+        firsts, seconds = (
+            vocabulary.numbers(pa.array([each[place] for each in batch], pa.string()))
+            for place in (0, 1)
+        )
+        known = (firsts >= 0) & (seconds >= 0)
+        counts = np.array([count for _, _, count in batch], np.int64)[known]
+        yield _sum_pairs([(_pair_keys(firsts[known], seconds[known]), counts)])
+
+
+def _pair_keys(firsts: NDArray[np.int64], seconds: NDArray[np.int64]) -> NDArray[np.uint64]:
+    return firsts.astype(np.uint64) << np.uint64(32) | seconds.astype(np.uint64)
 
 
 class PairTally:

@@ -17,9 +17,9 @@ from filters.queries.query_list import UNKNOWN_LANG, QueryList, read
 from manifests.base import storage
 from manifests.base.console import printable
 from manifests.base.errors import ExitCode, RefusedError
-from pipeline.queries.corpus import read_lines
 from pipeline.queries.credit import MAX_QUERY_CHARS
-from pipeline.queries.dump import Inflater
+from pipeline.queries.lines import read_lines
+from pipeline.queries.sources.inflate import Inflater
 
 BATCH_TEXTS = 8192
 # Every mark is spaced on both sides, so between two of them there are two blanks or a word.
@@ -31,7 +31,7 @@ class Finding:
     """One thing that is wrong with one query."""
 
     kind: str
-    """empty, never_matches, equal_form, not_nfc, too_long."""
+    """empty, never_matches, duplicate, equal_form, not_nfc, too_long."""
     lang: str
     query: str
     detail: str
@@ -95,9 +95,11 @@ def check_list(
         form = f" {query} " if mode == "metaclip-v1" else pattern(query, case)
         problems = list(_problems(query, form, mode))
         if form.strip():
-            first = first_of.setdefault((lang, form), query)
-            if first != query:
-                problems.append(("equal_form", f"reads like {first!r}"))
+            if (lang, form) in first_of:
+                first = first_of[lang, form]
+                kind = "duplicate" if first == query else "equal_form"
+                problems.append((kind, f"reads like {first!r}, which comes before"))
+            first_of.setdefault((lang, form), query)
         findings += [
             Finding(kind=kind, lang=lang, query=query, detail=detail) for kind, detail in problems
         ]

@@ -2,14 +2,10 @@
 
 import array
 import collections
-import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,18 +14,18 @@ from numpy.typing import NDArray
 from filters.queries.match_form import is_unspaced, match_form
 from filters.text.categories import ranges, regex_class
 from manifests.base.console import Progress
-from manifests.base.errors import OpenwitError, RefusedError
 from pipeline.queries.counts import SortedTable, Tally
-from pipeline.queries.dump import Dump, Inflater, Page
+from pipeline.queries.lines import read_lines
+from pipeline.queries.processes import ordered_map
 from pipeline.queries.settings import Profile, QueriesSettings, as_paths
-from pipeline.queries.wikitext import DROPPED_LINKS, link_title, plain_page
+from pipeline.queries.sources.dump import Dump, Page
+from pipeline.queries.sources.inflate import Inflater
+from pipeline.queries.sources.multistream import StreamRange, stream_ranges
+from pipeline.queries.sources.ngrams import NgramCounts, read_ngrams
+from pipeline.queries.sources.wikitext import DROPPED_LINKS, link_title, plain_page
 
-T = TypeVar("T")
-R = TypeVar("R")
 BLOCK_CHARS = 1 << 22
 """Wikitext or text in one block: the work of some seconds."""
-MAX_LINE_BYTES = 1 << 24
-"""A longer line of a text file is refused."""
 NO_WORD = -1
 
 
@@ -45,6 +41,9 @@ class Block:
     segments: list[str]
     """Plain text."""
     dropped_links: frozenset[str]
+    streams: StreamRange | None = None
+    """In place of both: where the process reads pages itself."""
+    namespaces: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +53,10 @@ class BlockCounts:
     path: str
     words: dict[str, int]
     links: dict[str, int]
-    not_parsed: int
+    pages: dict[str, int]
+    """Pages by class, as far as the process that counted them knows."""
+    titles: list[str]
+    redirects: list[tuple[str, str]]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -71,6 +73,12 @@ class Corpus:
     """Pages by class."""
     blocks: list[str]
     """Paths for the second pass."""
+    ngrams: NgramCounts
+
+    @property
+    def total(self) -> int:
+        """N: all words, of files of counts as many as they say."""
+        return self.words.total + self.ngrams.total
 
 
 def read_corpus(settings: QueriesSettings, folder: str, workers: int, progress: Progress) -> Corpus:
@@ -94,15 +102,29 @@ def read_corpus(settings: QueriesSettings, folder: str, workers: int, progress: 
         redirects=SortedTable(folder, "redirects", settings.max_types),
         pages=collections.Counter(),
         blocks=[],
+        ngrams=NgramCounts(),
     )
     blocks = _number(_read_blocks(settings, folder, corpus, progress))
     for counts in ordered_map(count_block, blocks, workers):
         corpus.words.add_all(counts.words)
         corpus.links.add_all(counts.links)
-        corpus.pages["not_parsed"] += counts.not_parsed
-        corpus.pages["kept"] -= counts.not_parsed
+        corpus.pages.update(counts.pages)
+        corpus.titles.add_all(dict.fromkeys(counts.titles, 0))
+        for title, target in counts.redirects:
+            corpus.redirects.add(title, target)
         corpus.blocks.append(counts.path)
+    _add_ngrams(settings, corpus)
     return corpus
+
+
+def _add_ngrams(settings: QueriesSettings, corpus: Corpus) -> None:
+    is_word = word_test(settings.profile)
+    before = corpus.words.total
+    for fields in read_ngrams(as_paths(settings.ngrams), corpus.ngrams):
+        if len(fields) == 2 and is_word(fields[0]):
+            corpus.words.add(fields[0], int(fields[1]))
+    if corpus.ngrams.total:
+        corpus.ngrams.total -= corpus.words.total - before
 
 
 def _read_blocks(
@@ -110,7 +132,20 @@ def _read_blocks(
 ) -> Iterator[Block]:
     new = functools.partial(Block, number=0, folder=folder, profile=settings.profile)
     done = 0
-    for path in as_paths(settings.dump):
+    indexes = as_paths(settings.index) or (None,) * len(as_paths(settings.dump))
+    for path, index in zip(as_paths(settings.dump), indexes, strict=True):
+        if index is not None:
+            for streams, names in _ranges(path, index):
+                yield new(
+                    pages=[],
+                    segments=[],
+                    dropped_links=names,
+                    streams=streams,
+                    namespaces=settings.namespaces,
+                )
+                progress.update(done + streams.position >> 20, corpus.pages.total())
+            done += streams.position
+            continue
         dump = Dump(path, settings.namespaces, allow_truncated=settings.allow_truncated)
         for texts in _blocks_of(_judged(dump, corpus, progress, done)):
             names = DROPPED_LINKS | dump.media_names
@@ -132,14 +167,22 @@ def _judged(dump: Dump, corpus: Corpus, progress: Progress, done: int) -> Iterat
         if page.kind == "kept":
             corpus.titles.add(page.title, 0)
             yield page.text
-        elif page.kind == "redirect":
-            _add_redirect(page, corpus)
+        elif page.kind == "redirect" and (redirect := _redirect(page)):
+            corpus.redirects.add(*redirect)
 
 
-def _add_redirect(page: Page, corpus: Corpus) -> None:
+def _ranges(path: str, index: str) -> Iterator[tuple[StreamRange, frozenset[str]]]:
+    """Yield the ranges of a dump, each with the prefixes of links that go."""
+    ranges = stream_ranges(path, index)
+    dump = Dump(path, (), source=dataclasses.replace(ranges[0], is_last=len(ranges) == 1))
+    next(iter(dump), None)  # the site's names come before the first page
+    for streams in ranges:
+        yield streams, DROPPED_LINKS | dump.media_names
+
+
+def _redirect(page: Page) -> tuple[str, str] | None:
     target = link_title(page.target)
-    if target and page.title:
-        corpus.redirects.add(page.title, target)
+    return (page.title, target) if target and page.title else None
 
 
 def _blocks_of(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -160,41 +203,14 @@ def _number(blocks: Iterable[Block]) -> Iterator[Block]:
         yield dataclasses.replace(block, number=number)
 
 
-def read_lines(blocks: Iterable[bytes], path: str) -> Iterator[str]:
-    """Yield the lines of UTF-8 text without their ends.
-
-    Raises:
-        RefusedError: if a line is no UTF-8 or longer than `MAX_LINE_BYTES`; names the line.
-    """
-    number = 0
-    for number, line in enumerate(split_lines(blocks), 1):
-        if len(line) > MAX_LINE_BYTES:
-            raise RefusedError(f"{path} line {number}: {len(line)} bytes: split it into segments")
-        try:
-            yield (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode()
-        except UnicodeDecodeError:
-            raise RefusedError(f"{path} line {number}: {line[:40]!r}: must be UTF-8") from None
-
-
-def split_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield lines without their newline; one longer than `MAX_LINE_BYTES` is cut and the last."""
-    rest = b""
-    for block in blocks:
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-        if len(rest) > MAX_LINE_BYTES:
-            break
-    if rest:
-        yield rest
-
-
 def count_block(block: Block) -> BlockCounts:
     """Count the words of a block and write it as word numbers for the second pass."""
-    segments, links, not_parsed = list(block.segments), collections.Counter[str](), 0
-    for wikitext in block.pages:
+    segments, links = list(block.segments), collections.Counter[str]()
+    found = _Found()
+    for wikitext in found.read(block.streams, block.namespaces) if block.streams else block.pages:
         page = plain_page(wikitext, block.dropped_links)
         if page is None:
-            not_parsed += 1
+            found.pages.update({"not_parsed": 1, "kept": -1})
             continue
         segments.extend(page.segments)
         links.update(page.links)
@@ -212,8 +228,29 @@ def count_block(block: Block) -> BlockCounts:
         path=path,
         words=dict(zip(words, counts.tolist(), strict=True)),
         links=dict(links),
-        not_parsed=not_parsed,
+        pages=dict(found.pages),
+        titles=found.titles,
+        redirects=found.redirects,
     )
+
+
+class _Found:
+    """What a process notes of the pages that it reads itself."""
+
+    def __init__(self) -> None:
+        self.pages = collections.Counter[str]()
+        self.titles: list[str] = []
+        self.redirects: list[tuple[str, str]] = []
+
+    def read(self, streams: StreamRange, namespaces: tuple[int, ...]) -> Iterator[str]:
+        """Yield the wikitext of kept pages."""
+        for page in Dump(streams.path, namespaces, source=streams):
+            self.pages[page.kind] += 1
+            if page.kind == "kept":
+                self.titles.append(page.title)
+                yield page.text
+            elif page.kind == "redirect" and (redirect := _redirect(page)):
+                self.redirects.append(redirect)
 
 
 class _Numbering(dict[str, int]):
@@ -226,21 +263,25 @@ class _Numbering(dict[str, int]):
 
 def _words(numbering: dict[str, int], profile: Profile) -> tuple[list[str], NDArray[np.int32]]:
     """Return the tokens that are words, and each token's place among them or `NO_WORD`."""
-    is_word = _word_class(profile).search
+    is_word = word_test(profile)
     places = np.full(len(numbering), NO_WORD, np.int32)
     words: list[str] = []
     for token, number in numbering.items():
-        # Scripts without blanks have no n-grams: their runs of letters are no words.
-        if token and is_word(token) and not is_unspaced(token[0]):
+        if token and is_word(token):
             places[number] = len(words)
             words.append(token)
     return words, places
 
 
 @functools.cache
-def _word_class(profile: Profile) -> re.Pattern[str]:
+def word_test(profile: Profile) -> Callable[[str], bool]:
+    """Return what tells whether a token is a word.
+
+    Scripts without blanks have no n-grams: their runs of letters are no words.
+    """
     groups = [*ranges("L"), *(ranges("N") if profile == "metaclip" else ())]
-    return re.compile(f"[{regex_class(groups)}]")
+    holds_letter = re.compile(f"[{regex_class(groups)}]").search
+    return lambda token: holds_letter(token) is not None and not is_unspaced(token[0])
 
 
 def write_block(path: str, words: list[str], ids: NDArray[np.int32]) -> None:
@@ -261,39 +302,3 @@ def read_block(path: str) -> tuple[pa.Array, NDArray[np.int32]]:
     with pa.OSFile(path) as file:
         batch = pa.ipc.open_file(file).get_batch(0)
     return batch["words"].flatten(), batch["ids"].flatten().to_numpy()
-
-
-def ordered_map(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield `function(task)` in the order of the tasks; few of them are held at once.
-
-    Args:
-        function: of a module, for other processes import it.
-        tasks: are taken as they are needed.
-        workers: processes; 0 is one per core. With one worker or task all happens here.
-    """
-    workers = workers or os.cpu_count() or 1
-    iterator = iter(tasks)
-    first = list(_take(iterator, 2))
-    if workers == 1 or len(first) < 2:
-        yield from map(function, first)
-        yield from map(function, iterator)
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        waiting = collections.deque(pool.submit(function, task) for task in first)
-        try:
-            for task in iterator:
-                waiting.append(pool.submit(function, task))
-                if len(waiting) > workers + 1:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except concurrent.futures.process.BrokenProcessPool:
-            raise OpenwitError(
-                "queries build: a worker process died: is memory short? use fewer --workers"
-            ) from None
-
-
-def _take(iterator: Iterator[T], count: int) -> Iterator[T]:
-    for _, item in zip(range(count), iterator, strict=False):
-        yield item

@@ -1,6 +1,7 @@
 """Which pairs the queries select: thresholds against keyed hashes, hashed only where it matters."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -8,8 +9,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from filters.queries.select import ALL, PairHash, QueryKeys, smallest_cap
+from pipeline.engine.parts import Sink, read_batches
+from pipeline.engine.units import Source, Unit
+from pipeline.records import SELECTED
 from pipeline.selection.ledger import ledger_rows
 from pipeline.selection.quotas import Quotas
+
+SMALL_COUNT = 2**31
+"""Counts below it are multiplied with hashes in two halves of 64-bit numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,10 @@ class Matches:
         rows = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
         return cls(rows, pc.list_flatten(lists).to_numpy())
 
+    def open(self, quotas: Quotas) -> NDArray[np.int64]:
+        """Return the places of matches whose query does not select all its pairs."""
+        return np.flatnonzero(quotas.theta[self.ids] != np.uint64(ALL))
+
 
 def hash_matches(
     pair_ids: pa.Array,
@@ -36,11 +47,16 @@ def hash_matches(
     seed: int,
 ) -> NDArray[np.uint64]:
     """Return u(pair, query) of the matches at `places`, shape (len(places),)."""
-    hashed = PairHash(seed)
-    pairs = pair_ids.take(pa.array(matches.rows[places])).to_pylist()
-    ids = matches.ids[places].tolist()
-    digests = [hashed.digest(pair + keys[query]) for pair, query in zip(pairs, ids, strict=True)]
-    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+    messages = np.empty((len(places), 32), np.uint8)
+    messages[:, :16] = id_bytes(pair_ids)[matches.rows[places]]
+    messages[:, 16:] = keys.array[matches.ids[places]]
+    return np.frombuffer(PairHash(seed).digests(messages.tobytes()), ">u8").astype(np.uint64)
+
+
+def id_bytes(pair_ids: pa.Array) -> NDArray[np.uint8]:
+    """Return pair ids without nulls as bytes, shape (pairs, 16)."""
+    data = np.frombuffer(pair_ids.buffers()[1], np.uint8)
+    return data[16 * pair_ids.offset : 16 * (pair_ids.offset + len(pair_ids))].reshape(-1, 16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,43 +67,50 @@ class Choice:
     """Shape (pairs,)."""
     selects: NDArray[np.bool_]
     """Shape (matches,): whether this query selects this pair."""
-    smallest: dict[int, int]
-    """Of each row that is not kept: the smallest cap that would be expected to keep it."""
+    lost: NDArray[np.int64]
+    """The rows that are not kept, ascending."""
+    smallest: NDArray[np.int64]
+    """Shape (lost,): the smallest cap that would be expected to keep each."""
 
 
-def choose(
-    pair_ids: pa.Array, matches: Matches, quotas: Quotas, keys: QueryKeys, seed: int
-) -> Choice:
+def choose(matches: Matches, quotas: Quotas, u: NDArray[np.uint64], pairs: int) -> Choice:
     """Decide about pairs.
 
     Args:
-        pair_ids: of each pair, 16 bytes.
         matches: their queries.
-        quotas: pairs and threshold of each query.
-        keys: of each query.
-        seed: of the selection.
+        quotas: threshold of each query.
+        u: hashes of the matches at `matches.open(quotas)`.
+        pairs: how many they are.
     """
-    theta = quotas.theta[matches.ids]
-    selects = theta == np.uint64(ALL)
-    head = np.flatnonzero(~selects)
-    u = hash_matches(pair_ids, matches, head, keys, seed)
-    selects[head] = u <= theta[head]
-    kept = np.zeros(len(pair_ids), np.bool_)
+    selects = np.ones(len(matches.ids), np.bool_)
+    places = matches.open(quotas)
+    selects[places] = u <= quotas.theta[matches.ids[places]]
+    kept = np.zeros(pairs, np.bool_)
     kept[matches.rows[selects]] = True
-    # Of a lost pair no query selects all, so all its queries have been hashed.
-    lost = ~kept[matches.rows[head]]
-    rows, ids = matches.rows[head[lost]].tolist(), matches.ids[head[lost]]
-    smallest: dict[int, int] = {}
-    for row, value, pairs in zip(rows, u[lost].tolist(), quotas.pairs[ids].tolist(), strict=True):
-        cap = smallest_cap(value, pairs)
-        smallest[row] = min(smallest.get(row, cap), cap)
-    return Choice(kept, selects, smallest)
+    # Of a lost pair no query selects all, so all its queries have a hash.
+    is_lost = ~kept[matches.rows[places]]
+    rows = matches.rows[places[is_lost]]
+    caps = smallest_caps(u[is_lost], quotas.base[matches.ids[places[is_lost]]])
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    smallest = np.minimum.reduceat(caps, starts) if len(starts) else caps
+    return Choice(kept, selects, rows[starts], smallest)
+
+
+def smallest_caps(u: NDArray[np.uint64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `smallest_cap` of many matches."""
+    if (pairs >= SMALL_COUNT).any():
+        each = zip(u.tolist(), pairs.tolist(), strict=True)
+        return np.array([smallest_cap(*pair) for pair in each], np.int64)
+    half, counts = np.uint64(32), pairs.astype(np.uint64)
+    low = (u & np.uint64(0xFFFFFFFF)) * counts >> half
+    return (((u >> half) * counts + low) >> half).astype(np.int64) + 1
 
 
 def selected_columns(
-    matches: Matches, choice: Choice, quotas: Quotas, rows: int
+    matches: Matches, choice: Choice, quotas: Quotas
 ) -> tuple[pa.ListArray, pa.Array]:
     """Return `selected_by` and `select_prob` of all rows of a batch."""
+    rows = len(choice.kept)
     counts = np.bincount(matches.rows[choice.selects], minlength=rows)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     selected_by = pa.ListArray.from_arrays(
@@ -101,22 +124,34 @@ def select_probabilities(matches: Matches, quotas: Quotas, rows: int) -> NDArray
 
     The factors are taken one by one in ascending query id, so every machine rounds alike.
     """
-    theta = quotas.theta[matches.ids]
-    sure = np.zeros(rows, np.bool_)
-    sure[matches.rows[theta == np.uint64(ALL)]] = True
     missed = np.ones(rows, np.float64)
-    open_matches = np.flatnonzero(~sure[matches.rows])
-    for row, threshold in zip(
-        matches.rows[open_matches].tolist(), theta[open_matches].tolist(), strict=True
-    ):
-        missed[row] *= 1.0 - (threshold + 1) / 2**64
-    result: NDArray[np.float64] = np.where(sure, 1.0, 1.0 - missed)
+    np.multiply.at(missed, matches.rows, quotas.misses[matches.ids])  # one by one, in order
+    result: NDArray[np.float64] = 1.0 - missed
     return result
 
 
 def dropped_rows(batch: pa.RecordBatch, choice: Choice, stage: str, reason: str) -> pa.RecordBatch:
     """Return the ledger rows of the pairs that were not kept."""
-    lost = np.flatnonzero(~choice.kept)
-    rows = batch.select(["pair_id", "url", "text"]).take(pa.array(lost))
-    values = [str(choice.smallest[row]) for row in lost.tolist()]
-    return ledger_rows(rows, stage, [reason] * len(lost), values)
+    rows = batch.select(["pair_id", "url", "text"]).take(pa.array(choice.lost))
+    values = pa.array(choice.smallest).cast(pa.string())
+    return ledger_rows(rows, stage, [reason] * len(choice.lost), values)
+
+
+def read_parts(unit: Unit) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a unit of `paired_units`."""
+    for source in unit.sources:
+        if source.role == "part":
+            yield from read_batches(source.path)
+
+
+def more_sources(unit: Unit) -> tuple[Source, ...]:
+    """Return what `paired_units` added to a unit."""
+    return tuple(source for source in unit.sources if source.role == "more")
+
+
+def write_selected(
+    batch: pa.RecordBatch, columns: Sequence[pa.Array], kept: NDArray[np.bool_], sink: Sink
+) -> None:
+    """Write the kept rows of a batch with the columns that `SELECTED` adds."""
+    rows = pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=SELECTED)
+    sink.write(rows.filter(pa.array(kept)))

@@ -11,7 +11,7 @@ def ledger_rows(
     pairs: pa.RecordBatch | pa.Table,
     stage: str,
     reasons: Sequence[str],
-    values: Sequence[str | None],
+    values: Sequence[str | None] | pa.Array,
     counts: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
     """Return a row of `DROPS` for each pair.

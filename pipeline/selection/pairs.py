@@ -1,6 +1,9 @@
-"""Equal pairs to one row: the best occurrence speaks, all are counted, all marks are kept."""
+"""Equal pairs to one row, with all marks of all occurrences; what goes beside a part of pairs."""
 
-from typing import Any
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -8,12 +11,23 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manifests.base.errors import OpenwitError
+from pipeline.engine.parts import Sink
 from pipeline.pages.texts import SOURCES
-from pipeline.records import MATCHED
+from pipeline.records import ID, MATCHED
 
 SOURCE_RANK = pa.array(SOURCES)
 """Text sources, the best first; others come after them."""
+ForeignId = Literal["cc2dataset", "crawlingathome", "metaclip"]
+"""The ids that other collections give a pair, so that what they know of it can be joined."""
 _ORDER = ("page_url", "source_file", "source_offset", "position")
+
+COUNTS = pa.schema(
+    [
+        pa.field("query_id", pa.int32(), nullable=False),
+        pa.field("pairs", pa.int64(), nullable=False),
+    ]
+)
+"""Pairs of each query in one part, ascending."""
 
 
 def merge_pairs(table: pa.Table) -> pa.Table:
@@ -87,3 +101,61 @@ def _strictest(marks: pa.ChunkedArray, starts: NDArray[np.int64]) -> pa.Array:
 def _set(table: pa.Table, name: str, values: Any) -> pa.Table:
     index = table.schema.get_field_index(name)
     return table.set_column(index, table.schema.field(index), values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What goes beside a part of pairs: counts of its queries, and ids of other collections."""
+
+    foreign_ids: tuple[ForeignId, ...]
+
+    @property
+    def outputs(self) -> dict[str, pa.Schema]:
+        """Schemas by role."""
+        foreign = {"foreign": _foreign_schema(self.foreign_ids)} if self.foreign_ids else {}
+        return {"part": MATCHED, "counts": COUNTS, **foreign}
+
+    def write(self, pairs: pa.Table, sink: Sink) -> None:
+        """Write them for the pairs of one part."""
+        sink.write(count_queries(pairs["matched_query_ids"]), "counts")
+        if self.foreign_ids:
+            sink.write(_foreign_rows(pairs, self.foreign_ids), "foreign")
+
+
+def count_queries(lists: pa.ChunkedArray) -> pa.RecordBatch:
+    """Return how many lists hold each query id, ascending, with the columns of `COUNTS`."""
+    ids = pc.list_flatten(lists).to_numpy()
+    found, counts = np.unique(ids, return_counts=True)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(found, pa.int32()), pa.array(counts, pa.int64())], schema=COUNTS
+    )
+
+
+def _foreign_schema(kinds: Sequence[ForeignId]) -> pa.Schema:
+    """Return the columns of a table of ids: `pair_id`, and one for each kind."""
+    fields = [pa.field(kind, pa.string(), nullable=False) for kind in kinds]
+    return pa.schema([pa.field("pair_id", ID, nullable=False), *fields])
+
+
+def _foreign_rows(pairs: pa.Table, kinds: Sequence[ForeignId]) -> pa.RecordBatch:
+    """Return the ids of pairs.
+
+    Args:
+        pairs: `pair_id`, `url` and `text`.
+        kinds: the ids to make.
+    """
+    both = list(zip(pairs["url"].to_pylist(), pairs["text"].to_pylist(), strict=True))
+    columns = [pa.array([_MAKERS[kind](*each) for each in both], pa.string()) for kind in kinds]
+    ids = pairs["pair_id"].combine_chunks()
+    return pa.RecordBatch.from_arrays([ids, *columns], schema=_foreign_schema(kinds))
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_MAKERS: dict[ForeignId, Callable[[str, str], str]] = {
+    "cc2dataset": lambda url, text: _md5(text + url),
+    "crawlingathome": lambda url, text: _md5(url + text),
+    "metaclip": lambda url, _: hashlib.sha224(url.encode()).hexdigest()[:24],
+}

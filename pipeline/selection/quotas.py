@@ -2,103 +2,115 @@
 
 import dataclasses
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from filters.queries.query_list import QueryList, read
+from filters.queries.query_list import QueryList, count_rows, read, read_pairs
 from filters.queries.select import ALL, QueryKeys
 from manifests.base.errors import OpenwitError
 from pipeline.engine import files
+from pipeline.engine.parts import read_batches
 from pipeline.engine.stage_dir import StageRecord
+from pipeline.engine.units import Unit
+from pipeline.selection.caps import Caps
 
 QUOTAS = pa.schema(
     [
         pa.field("query_id", pa.int32(), nullable=False),
         pa.field("pairs", pa.int64(), nullable=False),
+        pa.field("base", pa.int64(), nullable=False),
         pa.field("theta", pa.uint64(), nullable=False),
     ]
 )
-"""One row per query that has pairs, ascending: the record that explains every decision."""
+"""One row per query that has pairs, ascending: the record that explains every decision. `base` is
+the count that `theta` was made from: `pairs`, or that of another pool (`select.counts_file`)."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SelectSettings:
-    """How many pairs a query may select (`[select]`)."""
-
-    cap: int = 20_000
-    """Pairs per query, as in the CLIP paper, section 2.2."""
-    seed: int = 0
-    """Part of every keyed hash; another seed draws another selection."""
-
-    def __post_init__(self) -> None:
-        """Refuse a cap that selects nothing, and a seed that is no 63-bit number."""
-        if self.cap < 1:
-            raise ValueError(f"cap must be at least 1, got {self.cap}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be from 0 to 2^63 - 1, got {self.seed}")
+ALL_UNITS = "all"
+"""Id of a unit that reads what all units of a step wrote."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Quotas:
-    """Pairs and thresholds by query id; a query without pairs has 0 and selects all."""
+    """The columns of `QUOTAS` by query id; a query without pairs has 0 and selects all."""
 
     pairs: NDArray[np.int64]
     """Shape (queries,)."""
+    base: NDArray[np.int64]
+    """Shape (queries,)."""
     theta: NDArray[np.uint64]
     """Shape (queries,)."""
+
+    @functools.cached_property
+    def misses(self) -> NDArray[np.float64]:
+        """The probability that each query does not select a pair of its own, shape (queries,)."""
+        misses = np.zeros(len(self.theta), np.float64)
+        head = np.flatnonzero(self.theta != np.uint64(ALL))
+        misses[head] = [1.0 - (theta + 1) / 2**64 for theta in self.theta[head].tolist()]
+        return misses
 
 
 Listed = tuple[tuple[str, str], ...]
 """Files as (path, sha256); the digest keeps a changed file from passing for a cached one."""
 
 
-@dataclasses.dataclass(frozen=True)
-class QueryRanges:
-    """Buckets of a shuffle by query: ranges of ids of about equal length, in ascending order."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Draw:
+    """What decisions depend on besides thresholds: the list that numbers queries, seed and caps."""
 
-    queries: int
-    buckets: int
+    list_path: str
+    list_sha256: str
+    seed: int
+    caps: Caps
 
-    def of(self, ids: NDArray[np.signedinteger[Any]]) -> NDArray[np.int64]:
-        """Return the bucket of each query id."""
-        return ids.astype(np.int64) * self.buckets // self.queries
+    def keys(self) -> QueryKeys:
+        """Return the process's query keys."""
+        return load_query_keys(self.list_path, self.list_sha256)
 
-    def ids(self, bucket: int) -> NDArray[np.int64]:
-        """Return all query ids of a bucket."""
-        first, stop = (-(-edge * self.queries // self.buckets) for edge in (bucket, bucket + 1))
-        return np.arange(first, stop)
+    def cap_of_each(self) -> NDArray[np.int64]:
+        """Return the cap of each query, shape (queries,)."""
+        return _load_caps(self.list_path, self.list_sha256, self.caps)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
 def load_quotas(tables: Listed, queries: int) -> Quotas:
     """Read `QUOTAS` files, later ones over earlier ones, into arrays by query id."""
-    quotas = Quotas(np.zeros(queries, np.int64), np.full(queries, ALL, np.uint64))
+    quotas = Quotas(
+        np.zeros(queries, np.int64), np.zeros(queries, np.int64), np.full(queries, ALL, np.uint64)
+    )
     for path, _ in tables:
-        with files.open_read(path) as file:
-            table = pq.read_table(file)
-        ids = table["query_id"].to_numpy()
-        quotas.pairs[ids] = table["pairs"].to_numpy()
-        quotas.theta[ids] = table["theta"].to_numpy()
+        for batch in read_batches(path):
+            ids = batch["query_id"].to_numpy()
+            for name in ("pairs", "base", "theta"):
+                getattr(quotas, name)[ids] = batch[name].to_numpy()
     return quotas
 
 
 @functools.lru_cache(maxsize=1)
 def load_query_keys(list_path: str, list_sha256: str) -> QueryKeys:
     """Return the process's keys of the list's queries, by id."""
-    queries = load_list(list_path, list_sha256)
-    return QueryKeys(queries.langs, queries.queries)
+    _ = list_sha256  # as in `load_list`
+    with files.open_read(list_path) as file:
+        return QueryKeys(read_pairs(file, list_path))
 
 
 @functools.lru_cache(maxsize=1)
 def count_listed(list_path: str, list_sha256: str) -> int:
-    """Return the number of queries of a list."""
-    return len(load_list(list_path, list_sha256))
+    """Return the number of queries of a list, without reading them if it is ours."""
+    _ = list_sha256  # as in `load_list`
+    with files.open_read(list_path) as file:
+        return count_rows(file, list_path)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_caps(list_path: str, list_sha256: str, caps: Caps) -> NDArray[np.int64]:
+    if not caps.by_lang:
+        return np.full(len(load_query_keys(list_path, list_sha256)), caps.usual, np.int64)
+    return caps.of(load_list(list_path, list_sha256).langs)
 
 
 def load_list(list_path: str, list_sha256: str) -> QueryList:
@@ -139,23 +151,39 @@ def content_digest(*records: StageRecord) -> list[str]:
     return [file.sha256 for record in records for unit in record.units for file in unit.files]
 
 
-def candidate_limit(pairs: int, cap: int) -> int:
-    """Return the hash below which the `cap` smallest of `pairs` hashes almost surely lie.
+def one_unit(record: StageRecord, role: str) -> list[Unit]:
+    """Return one unit of all files of a role: for steps that sum up what each unit counted."""
+    units = record.next_units(role)
+    sources = tuple(source for unit in units for source in unit.sources if source.rows)
+    return [Unit(id=ALL_UNITS, step=record.step, sources=sources)]
 
-    The margin is more than eight standard deviations of the number of hashes below it; where it is
-    not enough after all, the caller sees too few and asks for all.
+
+def paired_units(pairs: StageRecord, more: StageRecord | None) -> list[Unit]:
+    """Return the units of the pairs, each with what `more` made of the same unit, or of all.
+
+    The added sources have the role `more`.
     """
-    margin = 8 * math.isqrt(cap) + 8
-    return min(1 << 64, (cap + margin << 64) // pairs)
+    made = {unit.id: unit.sources for unit in more.next_units("part")} if more else {}
+    return [
+        dataclasses.replace(
+            unit,
+            sources=unit.sources
+            + tuple(
+                dataclasses.replace(source, role="more")
+                for source in made.get(unit.id, made.get(ALL_UNITS, ()))
+            ),
+        )
+        for unit in pairs.next_units("part")
+    ]
 
 
-def quota_rows(ids: Sequence[int], pairs: Sequence[int], thetas: Sequence[int]) -> pa.RecordBatch:
+def quota_rows(
+    ids: Sequence[int] | NDArray[np.signedinteger[Any]],
+    pairs: NDArray[np.int64],
+    base: NDArray[np.int64],
+    thetas: Iterable[int],
+) -> pa.RecordBatch:
     """Return rows of `QUOTAS`."""
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(ids, pa.int32()),
-            pa.array(pairs, pa.int64()),
-            pa.array(np.array(thetas, np.uint64)),
-        ],
-        schema=QUOTAS,
-    )
+    thetas = np.fromiter(thetas, np.uint64, len(ids))
+    arrays = [pa.array(ids, pa.int32()), *map(pa.array, (pairs, base, thetas))]
+    return pa.RecordBatch.from_arrays(arrays, schema=QUOTAS)

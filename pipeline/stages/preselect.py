@@ -1,38 +1,39 @@
 """Stage preselect: matched pairs in, those worth fetching out under a widened cap."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from filters.queries.select import ALL, share_threshold, widened_cap
 from filters.verdict import DropReason
+from pipeline.engine import files
 from pipeline.engine.context import Engine
 from pipeline.engine.parts import Sink, read_batches
 from pipeline.engine.stage_dir import StageRecord
-from pipeline.engine.steps import MapStep, Packet, ShuffleStep, bucket_count
+from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
 from pipeline.records import MATCHED
-from pipeline.selection.choose import Matches, choose, dropped_rows
+from pipeline.selection.caps import Caps, SelectSettings, derive_caps, read_foreign_counts
+from pipeline.selection.choose import Matches, choose, dropped_rows, hash_matches
+from pipeline.selection.pairs import COUNTS
 from pipeline.selection.quotas import (
     QUOTAS,
+    Draw,
     Listed,
-    QueryRanges,
-    SelectSettings,
     check_list,
     content_digest,
-    count_listed,
     listed,
+    load_list,
     load_quotas,
+    one_unit,
     quota_rows,
 )
-from pipeline.selection.thresholds import Draw
-from pipeline.stages.match import COUNTS
+from pipeline.selection.survivors import QueryCounts
 
-VERSION = 1
-COUNT_BYTES = 12
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,10 +53,8 @@ class PreselectSettings:
                 f"expected_yield must be above 0 and at most 1, got {self.expected_yield}"
             )
 
-    def cap(self, cap: int) -> int | None:
-        """Return the widened cap, or None if nothing is left out."""
-        if self.mode == "off":
-            return None
+    def cap(self, cap: int) -> int:
+        """Return how many pairs of a query to fetch so that about `cap` survive."""
         return widened_cap(cap, Fraction(repr(self.expected_yield)))
 
 
@@ -67,25 +66,42 @@ class Preselected:
     """The pairs to fetch, with the columns of `MATCHED`."""
     thresholds: StageRecord
     """Pairs and thresholds of each query, with the columns of `QUOTAS`."""
+    draw: Draw
+    """What all further decisions depend on."""
+    is_foreign: bool
+    """Whether thresholds are those of another pool."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _SetThresholds:
-    ranges: QueryRanges
-    cap: int | None
+    """Sum up all counts, derive the caps from them, and from both the thresholds."""
 
-    def emit(self, unit: Unit) -> Iterable[Packet]:
-        for source in unit.sources:
-            for batch in read_batches(source.path):
-                yield Packet("count", self.ranges.of(batch["query_id"].to_numpy()), batch)
+    list_path: str
+    list_sha256: str
+    select: SelectSettings
+    preselect: PreselectSettings
 
-    def reduce(self, bucket: int, tables: Mapping[str, pa.Table], sink: Sink) -> None:
-        _ = bucket
-        sums = tables["count"].group_by("query_id").aggregate([("pairs", "sum")])
-        sums = sums.sort_by("query_id")
-        pairs = sums["pairs_sum"].to_pylist()
-        theta = [ALL if self.cap is None else share_threshold(each, self.cap) for each in pairs]
-        sink.write(quota_rows(sums["query_id"].to_pylist(), pairs, theta))
+    def run(self, unit: Unit, sink: Sink) -> None:
+        queries = load_list(self.list_path, self.list_sha256)
+        counts = QueryCounts(COUNTS, len(queries))
+        counts.add_files(unit.sources)
+        pairs = base = counts.columns[0]
+        if self.select.counts_file:
+            foreign = read_foreign_counts(self.select.counts_file)
+            base = np.array([foreign.get(query, 0) for query in queries.queries], np.int64)
+        caps = derive_caps(self.select, base, queries.langs)
+        sink.note("caps", caps.to_json())
+        ids = np.flatnonzero(pairs)
+        each = zip(base[ids].tolist(), caps.of(queries.langs)[ids].tolist(), strict=True)
+        thetas = (self._theta(count, cap) for count, cap in each)
+        sink.write(quota_rows(ids, pairs[ids], base[ids], thetas))
+
+    def _theta(self, count: int, cap: int) -> int:
+        if self.select.counts_file:  # shares of another pool hold whatever survives of this one
+            return share_threshold(count, cap)
+        if self.preselect.mode == "off":
+            return ALL
+        return share_threshold(count, self.preselect.cap(cap))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +115,10 @@ class _Preselect:
         for source in unit.sources:
             for batch in read_batches(source.path):
                 matches = Matches.of(batch["matched_query_ids"])
-                choice = choose(batch["pair_id"], matches, quotas, keys, self.draw.seed)
+                u = hash_matches(
+                    batch["pair_id"], matches, matches.open(quotas), keys, self.draw.seed
+                )
+                choice = choose(matches, quotas, u, batch.num_rows)
                 sink.rows_in(batch.num_rows)
                 sink.drop(dropped_rows(batch, choice, sink.stage, DropReason.NOT_PRESELECTED.value))
                 sink.write(batch.filter(pa.array(choice.kept)))
@@ -117,7 +136,7 @@ def run(
 
     Args:
         engine: runs the steps.
-        select: cap and seed.
+        select: cap and seed; its paths resolved.
         preselect: whether and how far.
         list_path: where the query list is.
         list_sha256: of the list file.
@@ -127,26 +146,31 @@ def run(
         OpenwitError: if `matched` was made with another list.
     """
     check_list(matched, list_sha256)
-    cap = preselect.cap(select.cap)
-    queries = count_listed(list_path, list_sha256)
-    buckets = bucket_count(queries, COUNT_BYTES * len(matched.units), engine.bucket_bytes)
+    foreign = files.sha256_of(select.counts_file) if select.counts_file else None
     thresholds = engine.run(
-        ShuffleStep(
+        MapStep(
             name="preselect-thresholds",
             stage="preselect",
             version=VERSION,
-            parameters={"list": list_sha256, "cap": cap, "buckets": buckets},
+            parameters={
+                "list": list_sha256,
+                **select.rule,
+                "counts_file": foreign,
+                **dataclasses.asdict(preselect),
+            },
             outputs={"part": QUOTAS},
             accounts=False,
-            kernel=_SetThresholds(QueryRanges(queries, buckets), cap),
-            buckets=buckets,
-            sort_keys={"count": ["query_id", "pairs"]},
-            schemas={"count": COUNTS},
+            kernel=_SetThresholds(list_path, list_sha256, select, preselect),
         ),
-        matched.next_units("counts"),
+        one_unit(matched, "counts"),
         [matched],
     )
-    draw = Draw(list_path=list_path, list_sha256=list_sha256, seed=select.seed)
+    draw = Draw(
+        list_path=list_path,
+        list_sha256=list_sha256,
+        seed=select.seed,
+        caps=Caps.from_json(thresholds.units[0].notes["caps"]),
+    )
     pairs = engine.run(
         MapStep(
             name="preselect",
@@ -159,4 +183,4 @@ def run(
         matched.next_units("part"),
         [matched, thresholds],
     )
-    return Preselected(pairs, thresholds)
+    return Preselected(pairs, thresholds, draw, foreign is not None)

@@ -14,7 +14,6 @@ from filters.queries.match_form import (
     match_form,
     match_forms,
     normalise_v1,
-    normalise_v1_all,
     pattern,
 )
 from filters.text.categories import unicode_version
@@ -73,11 +72,6 @@ def test_a_form_is_its_own_form(text: str, case: Case) -> None:
 @given(st.lists(TEXTS, min_size=1), CASES)
 def test_joined_forms_are_the_forms_of_each(texts: list[str], case: Case) -> None:
     assert match_forms(texts, case).split(SEPARATOR) == [match_form(text, case) for text in texts]
-
-
-@given(st.lists(TEXTS, min_size=1))
-def test_joined_v1_texts_are_the_texts_of_each(texts: list[str]) -> None:
-    assert normalise_v1_all(texts).split(SEPARATOR) == [normalise_v1(text) for text in texts]
 
 
 @given(TEXTS, CASES)

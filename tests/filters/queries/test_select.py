@@ -18,8 +18,10 @@ from filters.queries.select import (
     share_threshold,
     smallest_cap,
     tail_share,
+    take_room,
     widened_cap,
 )
+from manifests.format.ids import pair_id
 
 BALANCE = json.loads(
     (pathlib.Path(__file__).parents[2] / "golden/curation-golden.json").read_text("utf-8")
@@ -36,7 +38,7 @@ def share(pairs: int, cap: int) -> float:
 def test_query_keys() -> None:
     assert DOG.hex() == "ae1f151f2952abe197d6385af92ccf0f"
     assert PHOTO.hex() == "a008054734f36826d49d875733287301"
-    keys = QueryKeys(["en", "en"], ["dog", "photo of a"])
+    keys = QueryKeys([("en", "dog"), ("en", "photo of a")])
     assert [keys[0], keys[1], len(keys)] == [DOG, PHOTO, 2]
 
 
@@ -131,3 +133,20 @@ def test_the_smallest_cap_keeps_and_one_less_does_not(u: int, pairs: int) -> Non
     cap = smallest_cap(u, pairs)
     assert u <= share_threshold(pairs, cap)
     assert cap == 1 or u > share_threshold(pairs, cap - 1)
+
+
+@pytest.mark.parametrize(("cap", "kept"), [(1, [0, 1, 4]), (2, [0, 1, 2, 3])])
+def test_the_strict_rule_of_the_specification_is_not_nested(cap: int, kept: list[int]) -> None:
+    a, b, c = range(3)
+    room = [cap] * 3
+    full = [take_room(queries, room) for queries in ([a], [c], [a, b], [b, c], [b])]
+    assert [place for place, query in enumerate(full) if query is None] == kept
+
+
+def test_smallest_caps_of_the_specification() -> None:
+    u = PairHash(0)
+    pairs = [pair_id(f"http://example.com/{i}.jpg", f"a dog {i}") for i in range(8)]
+    hashes = [u(pair, DOG) for pair in pairs]
+    assert sorted(range(8), key=hashes.__getitem__) == [2, 3, 7, 4, 0, 5, 6, 1]
+    assert [smallest_cap(value, 8) for value in hashes] == [5, 8, 1, 3, 5, 5, 7, 4]
+    assert exact_threshold(sorted(hashes), 3) == 0x62D0F5A231962984

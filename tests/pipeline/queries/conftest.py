@@ -58,11 +58,14 @@ def wordnet(tmp_path: pathlib.Path) -> str:
     return str(folder)
 
 
+CACHE = pathlib.Path.home() / ".cache/openwit"
+
+
 @pytest.fixture
 def real_wordnet() -> str:
     """The folder of Debian's wordnet-base 3.0-37."""
-    folder = os.environ.get("OPENWIT_WORDNET")
-    if not folder:
+    folder = os.environ.get("OPENWIT_WORDNET") or str(CACHE / "wordnet")
+    if not pathlib.Path(folder, "data.noun").exists():
         pytest.skip("set OPENWIT_WORDNET to the folder of WordNet 3.0 (Debian: wordnet-base)")
     return folder
 
@@ -70,7 +73,7 @@ def real_wordnet() -> str:
 @pytest.fixture
 def real_dump() -> str:
     """The shortened English dump in gensim's source distribution."""
-    path = os.environ.get("OPENWIT_DUMP")
-    if not path:
+    path = os.environ.get("OPENWIT_DUMP") or str(CACHE / "enwiki-shortened.xml.bz2")
+    if not pathlib.Path(path).exists():
         pytest.skip("set OPENWIT_DUMP to gensim's enwiki-latest-pages-articles1...shortened.bz2")
     return path

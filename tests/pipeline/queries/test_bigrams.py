@@ -19,7 +19,8 @@ from pipeline.queries.bigrams import (
     write_vocabulary,
 )
 from pipeline.queries.corpus import write_block
-from pipeline.queries.settings import QueriesSettings, thresholds_for
+from pipeline.queries.settings import QueriesSettings
+from pipeline.queries.thresholds import thresholds_for
 
 
 def test_scores_have_their_published_values() -> None:

@@ -5,8 +5,9 @@ import unicodedata
 import pytest
 
 from manifests.base.errors import RefusedError
-from pipeline.queries.build import QueriesSettings, build_list
+from pipeline.queries.build import build_list
 from pipeline.queries.check import check_list
+from pipeline.queries.settings import QueriesSettings
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "curation-golden.json"
 
@@ -44,7 +45,7 @@ def test_reachable_means_that_some_text_has_it(
 
 def test_every_kind_of_finding_names_its_query(tmp_path: pathlib.Path) -> None:
     decomposed = unicodedata.normalize("NFD", "café")
-    entries = ["AT&T", "AT & T", decomposed, "x" * 257, "\u200b", " ", "dog"]
+    entries = ["AT&T", "AT & T", decomposed, "x" * 257, "\u200b", " ", "dog", "dog"]
     report = check_list(_write(tmp_path, json.dumps(entries)))
     assert [(each.kind, each.query) for each in report.findings] == [
         ("equal_form", "AT & T"),
@@ -52,8 +53,9 @@ def test_every_kind_of_finding_names_its_query(tmp_path: pathlib.Path) -> None:
         ("too_long", "x" * 257),
         ("never_matches", "\u200b"),
         ("empty", " "),
+        ("duplicate", "dog"),
     ]
-    assert report.to_json()["findings"][0]["detail"] == "reads like 'AT&T'"
+    assert report.to_json()["findings"][0]["detail"] == "reads like 'AT&T', which comes before"
     assert "\\u{200b}" in report.lines()[3]
 
 

@@ -6,15 +6,14 @@ import pytest
 
 from manifests.base.errors import RefusedError
 from pipeline.queries.corpus import (
-    MAX_LINE_BYTES,
     Block,
     count_block,
-    ordered_map,
     read_block,
-    read_lines,
 )
+from pipeline.queries.lines import MAX_LINE_BYTES, read_lines
+from pipeline.queries.processes import ordered_map
 from pipeline.queries.settings import Profile
-from pipeline.queries.wikitext import DROPPED_LINKS
+from pipeline.queries.sources.wikitext import DROPPED_LINKS
 
 
 def _block(tmp_path: pathlib.Path, segments: list[str], profile: Profile = "clip") -> Block:
@@ -66,7 +65,7 @@ def test_pages_give_words_links_and_those_given_up(tmp_path: pathlib.Path) -> No
     counts = count_block(block)
     assert counts.words == {"a": 1, "dog": 1, "b": 1, "Dog": 1}
     assert counts.links == {"Dog": 2}
-    assert counts.not_parsed == 1
+    assert counts.pages == {"not_parsed": 1, "kept": -1}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

@@ -4,7 +4,8 @@ import pytest
 
 from manifests.base.config import from_tables
 from manifests.base.errors import ConfigError
-from pipeline.queries.settings import QueriesSettings, as_paths, thresholds_for, with_unigrams
+from pipeline.queries.settings import QueriesSettings, as_paths
+from pipeline.queries.thresholds import thresholds_for, with_unigrams
 
 
 def test_thresholds_shrink_with_the_corpus() -> None:
@@ -59,7 +60,13 @@ def test_view_thresholds_are_for_views_only() -> None:
         ({"namespaces": []}, "namespaces must name at least one"),
         ({"file": "a", "dump": "b"}, "file must be empty"),
         ({"title_min_views": 5, "dump": "b"}, "title_min_views must be unset"),
-        ({"ngrams": "x"}, "ngrams: not a setting"),
+        (
+            {"dump": "a", "index": ["b", "c"]},
+            "index must name one index for each of 1",
+        ),
+        ({"dump": "a", "languages": {"en": {"dump": "b"}}}, "languages must not name 'en' again"),
+        ({"languages": {"de": {"dumps": "b"}}}, "did you mean dump"),
+        ({"languages": {"de-AT": {"dump": "b"}}}, "lang must be a BCP 47 primary tag"),
         ({"profile": "laion"}, "'laion' is not one of"),
     ],
 )
@@ -76,3 +83,19 @@ def test_a_path_or_a_list_of_paths_is_taken_and_resolved() -> None:
     assert as_paths(resolved.pageviews) == ()
     assert resolved.file == ""
     assert dataclasses.replace(resolved, dump=("a", "b"), text="c") == settings
+
+
+def test_languages_have_the_rules_of_the_table() -> None:
+    given = {
+        "dump": "a",
+        "budget": 9,
+        "title_min_views": 4,
+        "languages": {"de": {"text": ["b"], "pageviews": "v"}, "fr": {}, "da": {"ngrams": "n"}},
+    }
+    settings = from_tables(QueriesSettings, given).resolved(lambda path: f"/x/{path}")
+    assert [each.lang for each in settings.of_each] == ["da", "de", "en"]
+    assert {each.budget for each in settings.of_each} == {9}
+    danish, german, english = settings.of_each
+    assert (danish.ngrams, german.text, english.dump) == ("/x/n", ("/x/b",), "/x/a")
+    assert [each.title_min_views for each in settings.of_each] == [None, 4, None]
+    assert QueriesSettings().of_each == ()

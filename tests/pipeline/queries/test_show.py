@@ -3,7 +3,8 @@ import pathlib
 import pytest
 
 from manifests.base.errors import RefusedError
-from pipeline.queries.build import QueriesSettings, build_list
+from pipeline.queries.build import build_list
+from pipeline.queries.settings import QueriesSettings
 from pipeline.queries.show import show_lines, show_list
 
 

@@ -16,7 +16,8 @@ from pipeline.engine import files
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import FileRecord, UnitRecord
 from pipeline.records import CANDIDATES, DEDUPED
-from pipeline.selection.quotas import SelectSettings
+from pipeline.selection.blocks import RunBlockList
+from pipeline.selection.caps import SelectSettings
 from pipeline.stages import balance as balance_stage
 from pipeline.stages import match as match_stage
 from pipeline.stages import preselect as preselect_stage
@@ -122,6 +123,7 @@ class Chain:
     seed: int = 0
     preselected_with: PreselectSettings = dataclasses.field(default_factory=PreselectSettings)
     balance_mode: str = "exact"
+    counts_file: str = ""
 
     @property
     def listed(self) -> tuple[str, str]:
@@ -132,13 +134,14 @@ class Chain:
     @property
     def select(self) -> SelectSettings:
         """Cap and seed."""
-        return SelectSettings(cap=self.cap, seed=self.seed)
+        return SelectSettings(cap=self.cap, seed=self.seed, counts_file=self.counts_file)
 
     def match(
         self,
         *units: Sequence[Row],
         text: TextSettings | None = None,
         how: MatchSettings | None = None,
+        blocked: Sequence[RunBlockList] = (),
     ) -> StageRecord:
         """Match units of candidates."""
         extracted = commit(self.engine, "extract", CANDIDATES, units)
@@ -148,6 +151,7 @@ class Chain:
             how or MatchSettings(),
             *self.listed,
             extracted,
+            blocked=blocked,
         )
 
     def preselect(self, matched: StageRecord) -> Preselected:
@@ -162,6 +166,7 @@ class Chain:
         *,
         survival: float = 1.0,
         cuts: Iterable[int] = (),
+        blocked: Sequence[RunBlockList] = (),
     ) -> Balanced:
         """Balance a share of the pairs, drawn by their ids; `cuts` are where units begin."""
         rows = [
@@ -174,7 +179,7 @@ class Chain:
         deduped = commit(self.engine, "dedup", DEDUPED, units)
         settings = BalanceSettings(mode=self.balance_mode)  # type: ignore[arg-type]
         return balance_stage.run(
-            self.engine, self.select, settings, *self.listed, deduped, preselected
+            self.engine, settings, self.listed[1], deduped, preselected, blocked=blocked
         )
 
 

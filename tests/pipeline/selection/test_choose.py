@@ -7,18 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.queries.select import ALL, PairHash, QueryKeys, share_threshold
+from filters.queries.select import ALL, PairHash, QueryKeys, share_threshold, smallest_cap
 from pipeline.selection.choose import (
     Choice,
     Matches,
     choose,
+    hash_matches,
     select_probabilities,
     selected_columns,
+    smallest_caps,
 )
 from pipeline.selection.quotas import Quotas
 
 QUERIES = 5
-KEYS = QueryKeys(["en"] * QUERIES, [f"query {number}" for number in range(QUERIES)])
+KEYS = QueryKeys(("en", f"query {number}") for number in range(QUERIES))
 LISTS = st.lists(
     st.lists(st.integers(0, QUERIES - 1), min_size=1, unique=True).map(sorted), max_size=20
 )
@@ -32,12 +34,13 @@ def pair_ids(count: int) -> pa.Array:
 def shares(lists: list[list[int]], cap: int) -> Quotas:
     pairs = np.bincount([query for ids in lists for query in ids], minlength=QUERIES)
     theta = [share_threshold(count, cap) for count in pairs.tolist()]
-    return Quotas(pairs.astype(np.int64), np.array(theta, np.uint64))
+    return Quotas(pairs, pairs, np.array(theta, np.uint64))
 
 
 def decide(lists: list[list[int]], quotas: Quotas) -> tuple[Matches, Choice]:
     matches = Matches.of(pa.array(lists, pa.list_(pa.int32())))
-    return matches, choose(pair_ids(len(lists)), matches, quotas, KEYS, 0)
+    u = hash_matches(pair_ids(len(lists)), matches, matches.open(quotas), KEYS, 0)
+    return matches, choose(matches, quotas, u, len(lists))
 
 
 @given(LISTS, st.integers(1, 6))
@@ -49,17 +52,17 @@ def test_a_pair_is_kept_iff_one_of_its_queries_selects_it(lists: list[list[int]]
         [query for query in ids if u(pair, KEYS[query]) <= int(quotas.theta[query])]
         for pair, ids in zip(pair_ids(len(lists)).to_pylist(), lists, strict=True)
     ]
-    selected_by, probability = selected_columns(matches, choice, quotas, len(lists))
+    selected_by, probability = selected_columns(matches, choice, quotas)
     assert selected_by.to_pylist() == expected
     assert choice.kept.tolist() == [bool(ids) for ids in expected]
-    assert set(choice.smallest) == set(np.flatnonzero(~choice.kept).tolist())
+    assert choice.lost.tolist() == np.flatnonzero(~choice.kept).tolist()
     assert all(0 < value <= 1 for value in probability.to_pylist())
 
 
 @given(LISTS, st.integers(1, 6))
 def test_a_lost_pair_names_the_smallest_cap_that_keeps_it(lists: list[list[int]], cap: int) -> None:
     _, choice = decide(lists, shares(lists, cap))
-    for row, smallest in choice.smallest.items():
+    for row, smallest in zip(choice.lost.tolist(), choice.smallest.tolist(), strict=True):
         assert smallest > cap
         assert decide(lists, shares(lists, smallest))[1].kept[row]
         assert not decide(lists, shares(lists, smallest - 1))[1].kept[row]
@@ -76,12 +79,33 @@ def test_published_probability_of_three_words() -> None:
     pairs = [54_000_000, 120_000_000, 50_000_000]
     theta = np.array([share_threshold(count, 20_000) for count in pairs], np.uint64)
     matches = Matches.of(pa.array([[0, 1, 2], [0]], pa.list_(pa.int32())))
-    quotas = Quotas(np.array(pairs), theta)
+    quotas = Quotas(np.array(pairs), np.array(pairs), theta)
     assert select_probabilities(matches, quotas, 2)[0] == pytest.approx(0.00093676, rel=1e-5)
     assert select_probabilities(matches, quotas, 2)[1] == pytest.approx(20_000 / 54e6, rel=1e-12)
 
 
 def test_a_tail_query_makes_a_pair_sure() -> None:
-    quotas = Quotas(np.array([9, 1]), np.array([5, ALL], np.uint64))
+    counts = np.array([9, 1])
+    quotas = Quotas(counts, counts, np.array([5, ALL], np.uint64))
     matches = Matches.of(pa.array([[0, 1]], pa.list_(pa.int32())))
     assert select_probabilities(matches, quotas, 1).tolist() == [1.0]
+
+
+@given(st.lists(st.tuples(st.integers(0, ALL), st.integers(1, 2**40))))
+def test_smallest_caps_are_those_of_each_match(matches: list[tuple[int, int]]) -> None:
+    u = np.array([each for each, _ in matches], np.uint64)
+    pairs = np.array([each for _, each in matches], np.int64)
+    expected = [smallest_cap(*match) for match in matches]
+    assert smallest_caps(u, pairs).tolist() == expected
+    small = pairs % 1000 + 1
+    expected = [smallest_cap(*match) for match in zip(u.tolist(), small.tolist(), strict=True)]
+    assert smallest_caps(u, small).tolist() == expected
+
+
+def test_hashes_are_those_of_the_slice_that_is_asked_for() -> None:
+    ids, u = pair_ids(5), PairHash(0)
+    matches = Matches.of(pa.array([[0], [1, 2], [3]], pa.list_(pa.int32())))
+    found = hash_matches(ids[2:], matches, np.array([0, 2, 3]), KEYS, 0)
+    assert found.tolist() == [
+        u(ids[place].as_py(), KEYS[query]) for place, query in [(2, 0), (3, 2), (4, 3)]
+    ]

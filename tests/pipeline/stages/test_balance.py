@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from filters.queries.query_list import (
     METADATA_KEY,
@@ -17,17 +19,18 @@ from filters.queries.query_list import (
     from_queries,
     list_digest,
 )
-from filters.queries.select import ALL
+from filters.queries.select import ALL, share_threshold
 from manifests.base.errors import OpenwitError
-from pipeline.records import QUERY_COUNTS, SELECTED
-from pipeline.selection import quotas
+from pipeline.records import DEDUPED, QUERY_COUNTS, SELECTED
 from pipeline.stages import balance
 from pipeline.stages.preselect import PreselectSettings
 from tests.pipeline.selection.rows import (
     Chain,
     Row,
+    commit,
     kept_ids,
     make_candidate,
+    make_row,
     read_drops,
     read_rows,
     write_list,
@@ -119,10 +122,10 @@ def test_exact_selects_the_cap_of_each_head_query_and_all_of_the_others(chain: C
 @pytest.mark.parametrize("mode", ["exact", "probabilistic"])
 def test_a_smaller_cap_keeps_a_subset(chain: Chain, mode: str) -> None:
     chain.balance_mode = mode
-    preselected = chain.preselect(chain.match(pool(120)))
+    matched = chain.match(pool(120))
     kept = []
     for chain.cap in (1, 3, 10, 25, 70):
-        kept.append(kept_ids(chain.balance(preselected).pairs))
+        kept.append(kept_ids(chain.balance(chain.preselect(matched)).pairs))
     assert all(less < more for less, more in itertools.pairwise(kept))
 
 
@@ -131,13 +134,11 @@ def test_order_and_units_change_no_decision(chain: Chain, mode: str) -> None:
     chain.balance_mode = mode
     rows = pool(120)
     once = chain.balance(chain.preselect(chain.match(rows)))
+    expected = [read_rows(each) for each in (once.pairs, once.queries)]
     chain.engine.bucket_bytes = 16384
     preselected = chain.preselect(chain.match(rows[::-1][:50], rows[::-1][50:]))
-    chain.engine.bucket_bytes = 128
     again = chain.balance(preselected, cuts=[1, 30, 30, 90])
-    assert read_rows(again.pairs) == read_rows(once.pairs)
-    assert read_rows(again.queries) == read_rows(once.queries)
-    assert len(again.queries.units) > len(once.queries.units)
+    assert [read_rows(each) for each in (again.pairs, again.queries)] == expected
 
 
 def test_exact_after_preselect_is_exact_of_all_that_would_survive(chain: Chain) -> None:
@@ -169,18 +170,6 @@ def test_a_query_that_lost_too_many_is_named(chain: Chain) -> None:
     assert chain.balance(chain.preselect(chain.match(pool(600))), survival=0).short == (*range(6),)
 
 
-def test_a_limit_that_was_too_low_is_lifted(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    preselected = chain.preselect(chain.match(pool(120)))
-    expected = chain.balance(preselected)
-    assert "balance-short" not in {record.step for record in chain.engine.records}
-    for limit in (1, 1 << 60):  # no hash, or some, below it
-        monkeypatch.setattr("pipeline.selection.thresholds.candidate_limit", lambda *_, n=limit: n)
-        balanced = chain.balance(preselected)
-        assert chain.engine.records[-3].step == "balance-short"
-        assert read_rows(balanced.pairs) == read_rows(expected.pairs)
-        assert read_rows(balanced.queries) == read_rows(expected.queries)
-
-
 def test_without_a_head_query_no_hash_is_asked_for(chain: Chain) -> None:
     chain.cap = 1000
     balanced = chain.balance(chain.preselect(chain.match(pool(120))))
@@ -210,12 +199,61 @@ def test_another_list_is_refused(chain: Chain, tmp_path: pathlib.Path) -> None:
         chain.balance(preselected)
 
 
-def test_the_cap_is_part_of_the_directory(chain: Chain) -> None:
-    preselected = chain.preselect(chain.match(pool(30)))
-    chain.cap = 5
-    first = chain.balance(preselected)
-    chain.seed = 1
-    second = chain.balance(preselected)
-    assert first.pairs.spec != second.pairs.spec
-    assert isinstance(first, balance.Balanced)
-    assert quotas.listed(first.queries)
+def test_cap_and_seed_are_part_of_the_directory(chain: Chain) -> None:
+    matched = chain.match(pool(30))
+    specs = set()
+    for chain.cap, chain.seed in ((20, 0), (5, 0), (5, 1)):
+        balanced = chain.balance(chain.preselect(matched))
+        specs.add(balanced.pairs.spec)
+        assert balanced.cap == chain.cap
+    assert len(specs) == 3
+
+
+def test_shares_of_another_pool_hold_whatever_survives(
+    chain: Chain, tmp_path: pathlib.Path
+) -> None:
+    foreign = {"ant": 1000, "bee": 40, "unknown": 7}
+    path = tmp_path / "counts.json"
+    path.write_text(json.dumps(foreign))
+    chain.counts_file, chain.balance_mode = str(path), "probabilistic"
+    matched = chain.match(pool(120))
+    preselected = chain.preselect(matched)
+    rows = read_rows(preselected.thresholds)
+    assert [row["base"] for row in rows] == [1000, 40, 0, 0, 0, 0]
+    assert [row["pairs"] for row in rows] == [120, 60, 40, 30, 24, 20]
+    balanced = chain.balance(preselected, survival=0.5)
+    survivors = {row["pair_id"] for row in read_rows(preselected.pairs)}
+    assert kept_ids(balanced.pairs) < survivors
+    assert balanced.pairs.drops == {}
+    thetas = [share_threshold(1000, 20), share_threshold(40, 20), *[ALL] * 4]
+    assert [row["theta"] for row in read_rows(balanced.queries)] == thetas
+
+
+def test_a_pair_that_comes_twice_is_an_error(chain: Chain) -> None:
+    preselected = chain.preselect(chain.match(pool(5)))
+    rows = [make_row(DEDUPED, row) for row in read_rows(preselected.pairs)]
+    deduped = commit(chain.engine, "dedup", DEDUPED, [[*rows, rows[2]]])
+    with pytest.raises(OpenwitError, match=r"^pair id [0-9a-f]{32}: 2 rows of it"):
+        balance.run(chain.engine, balance.BalanceSettings(), chain.listed[1], deduped, preselected)
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 50), cap=st.integers(1, 40), mode=st.sampled_from(["exact", "strict"]))
+def test_counts_equal_a_recount_and_exact_caps_hold(
+    tmp_path_factory: pytest.TempPathFactory, make_engine: Any, seed: int, cap: int, mode: str
+) -> None:
+    folder = tmp_path_factory.mktemp("recount")
+    chain = Chain(
+        make_engine(folder), write_list(folder, *WORDS), cap=cap, seed=seed, balance_mode=mode
+    )
+    matched = chain.match(pool(60))
+    balanced = chain.balance(chain.preselect(matched), cuts=[5], survival=0.7)
+    rows = read_rows(balanced.pairs)
+    counted = read_rows(balanced.queries)
+    for name, column in [("selected", "selected_by"), ("kept", "matched_query_ids")]:
+        again = collections.Counter(query for row in rows for query in row[column])
+        assert {row["query_id"]: row[name] for row in counted if row[name]} == again
+    if mode == "exact":
+        assert [row["selected"] for row in counted] == [
+            min(cap, row["survived"]) for row in counted
+        ]

@@ -34,12 +34,12 @@ def test_thresholds_explain_every_decision(chain: Chain) -> None:
     matched = chain.match(*UNITS)
     preselected = chain.preselect(matched)
     assert read_rows(preselected.thresholds) == [
-        {"query_id": 0, "pairs": 60, "theta": share_threshold(60, 20)},
-        {"query_id": 1, "pairs": 12, "theta": ALL},
-        {"query_id": 2, "pairs": 100, "theta": share_threshold(100, 20)},
+        {"query_id": 0, "pairs": 60, "base": 60, "theta": share_threshold(60, 20)},
+        {"query_id": 1, "pairs": 12, "base": 12, "theta": ALL},
+        {"query_id": 2, "pairs": 100, "base": 100, "theta": share_threshold(100, 20)},
     ]
     queries = load(chain.list_path)
-    keys = QueryKeys(queries.langs, queries.queries)
+    keys = QueryKeys(queries.pairs())
     assert len(keys) == 3
     kept, drops = kept_ids(preselected.pairs), read_drops(preselected.pairs)
     assert kept | set(drops) == kept_ids(matched)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from manifests.base.errors import OpenwitError, RefusedError
-from pipeline.queries.dump import MAX_TEXT_BYTES, Dump, Page, TruncatedError
+from pipeline.queries.sources.dump import MAX_TEXT_BYTES, Dump, Page
+from pipeline.queries.sources.inflate import TruncatedError
 
 MakeDump = Callable[[Sequence[str]], str]
 MakePage = Callable[..., str]

@@ -9,8 +9,10 @@ from manifests.base.errors import RefusedError
 from pipeline.queries.corpus import Corpus
 from pipeline.queries.counts import SortedTable, Tally
 from pipeline.queries.credit import Drops
-from pipeline.queries.settings import QueriesSettings, thresholds_for
-from pipeline.queries.titles import ranked_titles, settle
+from pipeline.queries.settings import QueriesSettings
+from pipeline.queries.sources.ngrams import NgramCounts
+from pipeline.queries.sources.titles import ranked_titles, settle
+from pipeline.queries.thresholds import thresholds_for
 
 VIEWS = """\
 en Dog 60 0
@@ -39,6 +41,7 @@ def corpus(tmp_path: pathlib.Path, new: functools.partial[Tally]) -> Corpus:
         redirects=SortedTable(str(tmp_path), "redirects", 2),
         pages=collections.Counter(),
         blocks=[],
+        ngrams=NgramCounts(),
     )
     for title in ("Dog", "Cat", "Mercury (planet)", "Mercury (element)", "2001: A Space Odyssey"):
         made.titles.add(title, 0)
@@ -57,7 +60,7 @@ def corpus(tmp_path: pathlib.Path, new: functools.partial[Tally]) -> Corpus:
 def _rank(
     settings: QueriesSettings, corpus: Corpus, new: functools.partial[Tally]
 ) -> tuple[list[tuple[str, int | None]], Drops]:
-    titles, drops = ranked_titles(settings, corpus, thresholds_for(settings, 0), new)
+    titles, _, drops = ranked_titles(settings, corpus, thresholds_for(settings, 0), new)
     return [(title.query, title.views) for title in titles], drops
 
 

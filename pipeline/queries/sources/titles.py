@@ -8,17 +8,17 @@ from typing import NoReturn, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from manifests.base.errors import RefusedError
-from pipeline.queries.corpus import Corpus, split_lines
+from pipeline.queries.corpus import Corpus
 from pipeline.queries.counts import SortedTable, Tally
 from pipeline.queries.credit import Candidate, Drops, form_key, reject_reason
-from pipeline.queries.dump import Inflater
-from pipeline.queries.settings import Profile, QueriesSettings, Thresholds, as_paths
-from pipeline.queries.wikitext import MAX_TITLE_BYTES, upper_first
+from pipeline.queries.lines import MALFORMED_PERCENT, split_lines
+from pipeline.queries.settings import Profile, QueriesSettings, as_paths
+from pipeline.queries.sources.inflate import Inflater
+from pipeline.queries.sources.wikitext import MAX_TITLE_BYTES, upper_first
+from pipeline.queries.thresholds import Thresholds, title_share_max
 
 MAX_HOPS = 5
 """Redirects that are followed one after another; what still leads on is dropped."""
-MALFORMED_PERCENT = 1
-"""Above this share of malformed lines the page views are refused; provisional."""
 HOUR_MIN_VIEWS = 50
 """Published: MetaCLIP ignores a title's hours with fewer views."""
 
@@ -36,8 +36,8 @@ def ranked_titles(
     corpus: Corpus,
     thresholds: Thresholds,
     new: NewTally,
-) -> tuple[list[Candidate], Drops]:
-    """Return the best titles, best first, and what was dropped.
+) -> tuple[list[Candidate], Thresholds, Drops]:
+    """Return the best titles, best first, the thresholds as used, and what was dropped.
 
     Rank: views (or pages that link) descending, UTF-8 bytes.
 
@@ -63,20 +63,20 @@ def ranked_titles(
     spelled = new("spelled")
     for title, count in values:
         spelled.add(_spell(title, settings.profile), count)
-    passed = _distinct(
-        spelled, settings.profile, int(thresholds.title_min_views.used or 0), new, drops
-    )
+    forms = _forms(spelled, settings.profile, int(thresholds.title_min_views.used or 0), new, drops)
+    titles = sum(1 for _ in _firsts(forms))
+    drops["title", "equal_form"] = sum(1 for _ in forms.items()) - titles
+    thresholds = title_share_max(settings, thresholds, titles)
     best = heapq.nsmallest(
-        int(thresholds.title_max.used or 0), ((-count, title) for title, count in passed)
+        int(thresholds.title_max.used or 0), ((-count, title) for title, count in _firsts(forms))
     )
-    drops["title", "over_max"] -= len(best)  # `_distinct` counted all
-    return [Candidate(title, views=-count) for count, title in best], +drops
+    drops["title", "over_max"] = titles - len(best)
+    candidates = [Candidate(title, views=-count) for count, title in best]
+    return candidates, thresholds, +drops
 
 
-def _distinct(
-    spelled: Tally, profile: Profile, least: int, new: NewTally, drops: Drops
-) -> Iterator[tuple[str, int]]:
-    """Yield titles that may be queries, one of each form: the first by bytes."""
+def _forms(spelled: Tally, profile: Profile, least: int, new: NewTally, drops: Drops) -> Tally:
+    """Return titles that may be queries, each behind its form."""
     forms = new("forms")
     for title, count in spelled.items():
         reason = "below_min_views" if count < least else reject_reason(title, profile)
@@ -84,13 +84,15 @@ def _distinct(
             drops["title", reason] += 1
         else:
             forms.add(f"{form_key(title, profile)}{_SPLIT}{title}", count)
+    return forms
+
+
+def _firsts(forms: Tally) -> Iterator[tuple[str, int]]:
+    """Yield one title of each form, the first by bytes."""
     last = None
     for key, count in forms.items():
         form, _, title = key.partition(_SPLIT)
-        if form == last:
-            drops["title", "equal_form"] += 1
-        else:
-            drops["title", "over_max"] += 1
+        if form != last:
             yield title, count
         last = form
 

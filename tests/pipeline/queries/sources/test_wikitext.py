@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from pipeline.queries.wikitext import link_title, plain_page, unclosed_marks
+from pipeline.queries.sources.wikitext import link_title, plain_page, unclosed_marks
 
 
 def _segments(wikitext: str) -> list[str]:

@@ -3,7 +3,7 @@ import pathlib
 import pytest
 
 from manifests.base.errors import RefusedError
-from pipeline.queries.wordnet import read_names, read_synsets
+from pipeline.queries.sources.wordnet import read_names, read_synsets
 
 
 def test_a_name_is_the_first_word_without_marker_in_lower_case(wordnet: str) -> None:

@@ -1,26 +1,20 @@
 """MediaWiki export files to pages: container by magic bytes, XML as a stream, bounded memory."""
 
-import bz2
 import dataclasses
 import re
-import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Protocol
 from xml.parsers import expat
 
-from manifests.base import storage
 from manifests.base.errors import OpenwitError, RefusedError
+from pipeline.queries.sources.inflate import Inflater, TruncatedError
 
-READ_BYTES = 1 << 18
-INFLATED_BYTES = 1 << 22
-"""Most decompressed bytes held at once."""
 MAX_TEXT_BYTES = 2_097_152
 """Longer pages are counted `too_big`; MediaWiki's default limit of an article."""
 MAX_FIELD_CHARS = 4096
 """Titles and other short elements are cut here."""
 _MEDIA_KEYS = ("-2", "6", "14")
 """Numbers of the namespaces Media, File and Category."""
-_XML_STARTS = (b"<", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00<")
 # Linear: one class per step, no nesting. `#REDIRECT [[Target#Part|label]]`, in any language.
 _REDIRECT = re.compile(r"\s*#\w+\s*:?\s*\[\[([^\]\[|#\n]{0,512})")
 
@@ -39,102 +33,27 @@ class Page:
     """Title that a redirect leads to."""
 
 
-class TruncatedError(OpenwitError):
-    """A file that ends before its container or its XML does."""
+class Source(Protocol):
+    """Gives XML as blocks of bytes."""
 
-
-class Inflater:
-    """Yields the bytes of a plain, gzip or bzip2 file, all members and streams of it."""
-
-    def __init__(self, path: str, *, xml: bool = False) -> None:
-        """Open nothing yet; with `xml`, a plain file must begin like XML."""
-        self._path = path
-        self._xml = xml
-        self.position = 0
+    @property
+    def position(self) -> int:
         """Bytes of the file read so far."""
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield blocks of at most `INFLATED_BYTES`.
-
-        Raises:
-            RefusedError: if the container is unknown.
-            TruncatedError: if the file ends inside its container.
-            OpenwitError: if compressed data is damaged.
-        """
-        try:
-            with storage.open_read(self._path) as file:
-                yield from self._blocks(file)
-        except FileNotFoundError:
-            raise RefusedError(f"{self._path}: no such file: check [queries]") from None
-
-    def _blocks(self, file: IO[bytes]) -> Iterator[bytes]:
-        head = self._read(file)
-        if head.startswith(b"BZh"):
-            yield from self._members(head, file, bz2.BZ2Decompressor)
-        elif head.startswith(b"\x1f\x8b"):
-            yield from self._members(head, file, _Gunzip)
-        elif self._xml and not head.lstrip().startswith(_XML_STARTS):
-            raise RefusedError(
-                f"{self._path}: begins with {head[:8]!r}: a dump is plain XML, gzip or bzip2"
-            )
-        else:
-            while head:
-                yield head
-                head = self._read(file)
-
-    def _members(self, data: bytes, file: IO[bytes], new: Any) -> Iterator[bytes]:
-        # A decompressor stops after one stream; what it leaves begins the next.
-        while data:
-            decompressor = new()
-            while not decompressor.eof:
-                if not data and decompressor.needs_input:
-                    data = self._read(file)
-                    if not data:
-                        raise TruncatedError(self._says("ends inside compressed data"))
-                try:
-                    block = decompressor.decompress(data, INFLATED_BYTES)
-                except (OSError, zlib.error) as error:
-                    raise OpenwitError(self._says(f"damaged: {error}")) from None
-                data = b""
-                yield block
-            data = decompressor.unused_data or self._read(file)
-
-    def _read(self, file: IO[bytes]) -> bytes:
-        data = file.read(READ_BYTES)
-        self.position += len(data)
-        return data
-
-    def _says(self, problem: str) -> str:
-        return f"{self._path}: {problem} near byte {self.position}: get the file again"
-
-
-class _Gunzip:
-    """A gzip member with the interface of `bz2.BZ2Decompressor`."""
-
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(31)
-
-    @property
-    def eof(self) -> bool:
-        return self._inflate.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._inflate.unconsumed_tail
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inflate.unused_data
-
-    def decompress(self, data: bytes, limit: int) -> bytes:
-        return self._inflate.decompress(self._inflate.unconsumed_tail + data, limit)
+        """Yield the blocks."""
 
 
 class Dump:
     """The pages of one export file, each with its class."""
 
     def __init__(
-        self, path: str, namespaces: tuple[int, ...], *, allow_truncated: bool = False
+        self,
+        path: str,
+        namespaces: tuple[int, ...],
+        *,
+        allow_truncated: bool = False,
+        source: Source | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -142,11 +61,12 @@ class Dump:
             path: a path or URI.
             namespaces: those whose pages are kept, by `<ns>`.
             allow_truncated: whether an early end gives one page of class `truncated`.
+            source: gives its XML, if not all of the file is read.
         """
         self._path = path
         self._allow_truncated = allow_truncated
         self._parser = _DumpParser(namespaces)
-        self._source = Inflater(path, xml=True)
+        self._source = source or Inflater(path, xml=True)
 
     @property
     def position(self) -> int:
