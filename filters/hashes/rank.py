@@ -7,13 +7,14 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
-GENERATION = 2
-"""Rows of this run; 0 and 1 stand for evaluation sets and published datasets."""
-NO_PREFERENCE = 0
+PUBLISHED, NEW = 1, 2
+"""Generations: a row of a published dataset stands before each row of this run."""
 FEW_WORDS = 3
 MANY_WORDS = 64
 """Texts of 3 to 64 words score best; provisional."""
 RANK_BYTES = 20
+SCORE_BYTE = 3
+"""Where a rank holds 255 minus the caption score."""
 TEXT_KEY_BYTES = 16
 
 # Both run in linear time: each starts at one place, or at a dot, and has no nested repetition.
@@ -22,7 +23,11 @@ _CAMERA = re.compile(r"[^\W\d_]+[_.-]\d{3,}\Z")
 
 
 def rank_keys(
-    pair_ids: NDArray[np.uint8], short_sides_px: NDArray[np.int32], scores: NDArray[np.uint8]
+    pair_ids: NDArray[np.uint8],
+    short_sides_px: NDArray[np.int32],
+    scores: NDArray[np.uint8],
+    preferences: NDArray[np.uint8] | int = 0,
+    generation: int = NEW,
 ) -> NDArray[np.uint8]:
     """Return keys whose order as bytes is that of the rows, best first; no two are equal.
 
@@ -32,16 +37,18 @@ def rank_keys(
         pair_ids: shape (n, 16).
         short_sides_px: shape (n,).
         scores: shape (n,), of `caption_score`.
+        preferences: shape (n,), or one for all; higher is better.
+        generation: `PUBLISHED` or `NEW`.
 
     Returns:
         Shape (n, 20).
     """
     ranks = np.empty((len(pair_ids), RANK_BYTES), np.uint8)
-    ranks[:, 0] = GENERATION
-    ranks[:, 1] = 255 - NO_PREFERENCE
+    ranks[:, 0] = generation
+    ranks[:, 1] = 255 - np.asarray(preferences, np.uint8)
     _, exponents = np.frexp(np.maximum(short_sides_px, 1).astype(np.float64))
     ranks[:, 2] = 255 - (exponents - 1)  # floor of the logarithm to base 2
-    ranks[:, 3] = 255 - scores
+    ranks[:, SCORE_BYTE] = 255 - scores
     ranks[:, 4:] = pair_ids
     return ranks
 

@@ -68,3 +68,19 @@ def test_an_edge_to_a_better_node_is_refused() -> None:
 
 def test_nodes_without_edges_stay() -> None:
     assert chosen([], 3) == [KEPT] * 3
+
+
+@given(graphs(), st.sets(st.integers(0, 149)))
+def test_adding_missed_edges_between_kept_nodes_ends_at_the_choice_of_all_edges(
+    graph: tuple[Edges, int], seen: set[int]
+) -> None:
+    edges, nodes = graph
+    found = {edge for place, edge in enumerate(edges) if place in seen}
+    while True:
+        dup_of = chosen(sorted(found), nodes)
+        kept = {node for node, best in enumerate(dup_of) if best == KEPT}
+        missed = {edge for edge in edges if kept.issuperset(edge)} - found
+        if not missed:
+            break
+        found |= missed
+    assert kept == {node for node, best in enumerate(greedy(edges, nodes)) if best == KEPT}

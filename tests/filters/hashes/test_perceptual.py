@@ -1,4 +1,5 @@
 import hashlib
+import io
 import struct
 
 import hypothesis.extra.numpy as arrays
@@ -15,6 +16,7 @@ from filters.hashes.perceptual import (
     FLAT,
     GRAPHIC,
     GRAY,
+    canonical,
     dhash_bits,
     gradient_quality,
     phash_bits,
@@ -140,3 +142,56 @@ def test_bits_of_pictures_equal_imagehash() -> None:
         assert found.phash == str(imagehash.phash(image))
         theirs = str(imagehash.dhash(image, 16)) + str(imagehash.phash(image, 16))
         assert found.hash.hex() == theirs
+
+
+def forms_of(picture: Image.Image) -> dict[str, Image.Image]:
+    """One picture of 256 colours in the forms that images come in."""
+    palette = picture.quantize(256, dither=Image.Dither.NONE)
+    rgb = palette.convert("RGB")
+    alpha = rgb.convert("RGBA")
+    alpha.putalpha(255)
+    turned = rgb.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6
+    transparent = palette.copy()
+    transparent.info["transparency"] = bytes([255] * 256)
+    return {"palette": palette, "alpha": alpha, "turned": turned, "transparent": transparent}
+
+
+def test_alpha_rotation_and_palette_forms_of_a_picture_hash_alike() -> None:
+    forms = forms_of(sample_image(300, 200))
+    plain = record(canonical(forms["palette"].convert("RGB")))
+    for name, form in forms.items():
+        assert record(canonical(form)) == plain, name
+
+
+def test_gray_16_bit_and_signed_forms_of_a_picture_hash_alike() -> None:
+    gray = sample_image(300, 200).convert("L")
+    levels = np.asarray(gray).astype(np.uint16) << 8 | 0x5A
+    plain = record(canonical(gray))
+    assert plain.flags & GRAY
+    for form in (Image.fromarray(levels), Image.fromarray(levels.astype(np.int32))):
+        assert record(canonical(form)) == plain
+    assert record(canonical(gray.convert("LA"))) == plain
+
+
+def test_a_cmyk_picture_is_near_to_its_colours() -> None:
+    rgb = sample_image(300, 200)
+    cmyk, plain = record(canonical(rgb.convert("CMYK"))), record(canonical(rgb))
+    apart = int.from_bytes(cmyk.hash) ^ int.from_bytes(plain.hash)
+    assert apart.bit_count() <= 15
+
+
+def test_an_animated_picture_is_hashed_by_its_first_frame() -> None:
+    first, second = sample_image(300, 200).quantize(256), sample_image(200, 300).quantize(256)
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=[second])
+    assert record(canonical(Image.open(buffer))) == record(canonical(first.convert("RGB")))
+
+
+def test_a_flag_in_other_colours_stays() -> None:
+    stripes = Image.new("RGB", (300, 200), (200, 0, 0))
+    stripes.paste((255, 255, 255), (100, 0, 200, 200))
+    other = Image.new("RGB", (300, 200), (0, 90, 0))
+    other.paste((255, 255, 255), (100, 0, 200, 200))
+    one, two = (np.frombuffer(record(each).chroma, np.uint8) for each in (stripes, other))
+    assert np.abs(one.astype(int) - two).sum() > 4 * 32

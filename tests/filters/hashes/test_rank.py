@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from filters.hashes.rank import caption_score, rank_keys, text_key
+from filters.hashes.rank import PUBLISHED, caption_score, rank_keys, text_key
 
 
 def rank(pair_id: bytes, side_px: int, score: int) -> bytes:
@@ -56,3 +56,11 @@ def test_texts_that_differ_in_case_width_or_blanks_have_one_key() -> None:
     assert text_key("A  Red\tCar ") == text_key("a red car") == text_key("\uff21 red car")
     assert text_key("a red car") != text_key("a red cat")
     assert len(text_key("\ud800")) == 16
+
+
+def test_generation_and_preference_come_first() -> None:
+    ids = np.zeros((3, 16), np.uint8)
+    sides, scores = np.array([64, 640, 64], np.int32), np.array([0, 2, 2], np.uint8)
+    ranks = rank_keys(ids, sides, scores, np.array([0, 7, 255], np.uint8))
+    assert [rank.tobytes().hex()[:8] for rank in ranks] == ["02fff9ff", "02f8f6fd", "0200f9fd"]
+    assert rank_keys(ids[:1], sides[:1], scores[:1], generation=PUBLISHED)[0, 0] == 1

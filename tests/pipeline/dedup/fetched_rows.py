@@ -113,7 +113,9 @@ class Outcome:
         return {row["pair_id"]: (row["reason"], row["value"]) for row in rows}
 
     def noted(self, step: str, name: str) -> int:
-        return sum(unit.notes[name] for unit in self.steps[step].units)
+        """Sum a note over the units of a step and of its further passes."""
+        records = (record for key, record in self.steps.items() if key.startswith(step))
+        return sum(unit.notes[name] for record in records for unit in record.units)
 
 
 @dataclasses.dataclass
@@ -131,6 +133,8 @@ class Dedup:
         **settings: Any,
     ) -> Outcome:
         self.calls += 1
+        # Made-up rows have no images to show.
+        settings = {"audit_sample": 0, "audit_pairs": 0, **settings}
         root = f"{self.engine.root}-{self.calls}"
         engine = dataclasses.replace(self.engine, root=root, bucket_bytes=bucket_bytes, records=[])
         record = run(engine, DedupSettings(**settings), fetched(engine, parts, schema))
@@ -202,8 +206,9 @@ def are_near(one: Row, other: Row, settings: DedupSettings) -> bool:
     for bits, chroma, flags in probes_of(one):
         for bits_too, chroma_too, flags_too in probes_of(other):
             graphic = (flags | flags_too) & GRAPHIC
-            limit = settings.threshold_graphic if graphic else settings.threshold
-            levels = settings.chroma_max_graphic if graphic else settings.chroma_max
+            rule = settings.nearness
+            limit = rule.threshold_graphic if graphic else rule.threshold
+            levels = rule.chroma_max_graphic if graphic else rule.chroma_max
             apart = (int.from_bytes(bits) ^ int.from_bytes(bits_too)).bit_count()
             colours = sum(abs(a - b) for a, b in zip(chroma, chroma_too, strict=True))
             if apart <= limit and colours <= 32 * levels:

@@ -135,7 +135,7 @@ def test_many_copies_cost_one_row_a_part(dedup: Dedup) -> None:
     rows = [make_row(number, seed=0) for number in range(300)]
     outcome = dedup(rows[:200], rows[200:])
     assert [unit.notes["received"] for unit in outcome.steps["dedup-nodes"].units] == [{"copy": 2}]
-    assert outcome.steps["dedup-edges"].rows_out == 0
+    assert outcome.steps["dedup-edges-1"].rows_out == 0
     assert outcome.record.drops == {"dup_bytes": 299}
     (kept,) = outcome.kept.values()
     assert len(kept["alternates"]) == 8
@@ -159,14 +159,19 @@ def test_hashes_of_two_versions_are_refused(dedup: Dedup) -> None:
         dedup([make_row(1)], [make_row(2, hash_version="ow1/p13")])
 
 
-def test_crowded_bands_that_were_not_compared_in_full_are_said(
+def test_crowded_bands_that_were_not_compared_in_full_are_said_or_stop_the_stage(
     dedup: Dedup, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = make_row(0)
     rows = [make_row(n, seed=0, dedup_hash=bytes([n]) + base["dedup_hash"][1:]) for n in range(40)]
-    outcome = dedup(rows, max_bucket=8, stars=2, threshold=10)
+    crowded: dict[str, Any] = {"max_bucket": 8, "stars": 2, "threshold": 0, "recheck_max": 2}
+    outcome = dedup(rows, **crowded, max_overflow=1.0)
     assert outcome.noted("dedup-edges", "overflow_rows") > 0
     assert "pairs not compared" in capsys.readouterr().err
+    with pytest.raises(OpenwitError, match=r"not compared in full.*max_overflow"):
+        dedup(rows, **crowded)
+    with pytest.raises(OpenwitError, match="preset exact compares all"):
+        dedup(rows, **crowded, preset="exact")
 
 
 @pytest.mark.parametrize(

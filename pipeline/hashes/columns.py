@@ -2,7 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from pipeline.engine import files
 
 Keys = NDArray[np.bytes_]
 """Fixed-size bytes that sort and compare as bytes do. Equal sizes make numpy's blind eye for zero
@@ -13,7 +16,10 @@ def bytes_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.uint8]:
     """Return a fixed-size binary column as shape (rows, width); nulls give any bytes."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     width = array.type.byte_width
-    data = np.frombuffer(array.buffers()[1] or b"", np.uint8)
+    buffer = array.buffers()[1]
+    if buffer is None or not buffer.size:
+        return np.zeros((len(array), width), np.uint8)
+    data = np.frombuffer(buffer, np.uint8)
     return data[array.offset * width : (array.offset + len(array)) * width].reshape(-1, width)
 
 
@@ -34,11 +40,12 @@ def fixed(data: NDArray[np.uint8] | Keys) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(data), [None, buffer])
 
 
-def runs(values: Keys | NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each run of equal values starts, and its length."""
-    starts = np.flatnonzero(np.concatenate([[len(values) > 0], values[1:] != values[:-1]]))
-    starts = starts[: len(values)]
-    return starts, np.diff(np.append(starts, len(values)))
+def find(among: Keys, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the place of each key among sorted ones, and whether it is there."""
+    if not len(among):
+        return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
+    place = np.minimum(np.searchsorted(among, keys), len(among) - 1)
+    return place, among[place] == keys
 
 
 def one_batch(table: pa.Table) -> pa.RecordBatch:
@@ -47,3 +54,9 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
     if not batches:
         return pa.RecordBatch.from_pylist([], schema=table.schema)
     return batches[0]
+
+
+def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of a file of a step, all at once."""
+    with files.open_read(path) as file:
+        return pq.read_table(file, columns=columns)

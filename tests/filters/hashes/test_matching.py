@@ -5,34 +5,42 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from filters.hashes.bands import band_keys
-from filters.hashes.perceptual import GRAPHIC, GRAY
-from pipeline.dedup.columns import as_keys
-from pipeline.dedup.edges import Counts, Probes, match
-from pipeline.dedup.settings import DedupSettings
+from filters.hashes.bands import wide_bands
+from filters.hashes.matching import Counts, Nearness, Probes, match
+from filters.hashes.perceptual import FLAT, GRAPHIC, GRAY
 
 Distances = dict[tuple[int, int], int]
 
 
-def make_probes(hashes: NDArray[np.uint8], **columns: NDArray[np.uint8]) -> Probes:
+def make_probes(hashes: NDArray[np.uint8], **columns: NDArray[Any]) -> Probes:
     """Probes whose ranks are their row numbers, gray-blue and without flags unless told."""
-    rows = np.arange(len(hashes), dtype=">u4").reshape(-1, 1).view(np.uint8)
-    plain = {
+    ranks = np.arange(1, len(hashes) + 1, dtype=">u4").view("S4")
+    plain: dict[str, NDArray[Any]] = {
         "chroma": np.full((len(hashes), 32), 128, np.uint8),
         "flags": np.zeros(len(hashes), np.uint8),
+        "texts": np.zeros(len(hashes), np.uint64),
+        "fixed": np.zeros(len(hashes), np.bool_),
     }
-    return Probes(hashes=hashes, ranks=as_keys(rows), **{**plain, **columns})
+    return Probes(hashes=hashes, ranks=ranks, **{**plain, **columns})
 
 
-def found_edges(probes: Probes, settings: DedupSettings) -> tuple[Distances, Counts]:
+def rule(**values: Any) -> Nearness:
+    usual = {"threshold": 64, "threshold_graphic": 15, "chroma_max": 8, "chroma_max_graphic": 4}
+    return Nearness(**{**usual, **values})
+
+
+def found_edges(
+    probes: Probes, settings: Nearness, tables: int = 16, *, judged: bool = True
+) -> tuple[Distances, Counts]:
     """Match over all tables; each must report an edge at its one distance."""
-    keys, emitted = band_keys(probes.hashes, settings.tables)
+    bands = wide_bands(tables, judged=judged)
+    keys, emitted = bands.of(probes.hashes)
     edges: Distances = {}
     counts = Counts()
-    for table in range(settings.tables):
+    for table in range(tables):
         rows = np.flatnonzero(emitted[:, table])
-        mine = Probes(*(getattr(probes, field.name)[rows] for field in dataclasses.fields(Probes)))
-        for better, worse, distance in match(table, keys[rows, table], mine, settings, counts):
+        found = match(bands, table, keys[rows, table], probes.take(rows), settings, counts)
+        for better, worse, distance in found:
             for edge in zip(rows[better].tolist(), rows[worse].tolist(), distance, strict=True):
                 assert edges.setdefault(edge[:2], int(edge[2])) == edge[2]
     return edges, counts
@@ -63,18 +71,18 @@ def clustered(rows: int, seed: int) -> NDArray[np.uint8]:
 
 def guaranteed(hashes: NDArray[np.uint8], edges: Distances) -> set[tuple[int, int]]:
     """Return the pairs that differ in fewer bits than keys that one of them emits."""
-    keys = band_keys(hashes)[1].sum(axis=1)
+    keys = wide_bands(16).of(hashes)[1].sum(axis=1)
     return {pair for pair, bits in edges.items() if bits < max(keys[pair[0]], keys[pair[1]])}
 
 
 @pytest.mark.parametrize("make", [uniform, clustered])
-@pytest.mark.parametrize("recall", ["normal", "high"])
+@pytest.mark.parametrize("tables", [16, 32])
 def test_no_pair_within_the_guarantee_is_missed_and_none_beyond_the_threshold_found(
-    make: Any, recall: Any
+    make: Any, tables: int
 ) -> None:
     hashes = make(1500, 3)
-    settings = DedupSettings(recall=recall)
-    edges, counts = found_edges(make_probes(hashes), settings)
+    settings = rule()
+    edges, counts = found_edges(make_probes(hashes), settings, tables)
     expected = all_edges(hashes, settings.threshold)
     assert edges.items() <= expected.items()
     must = guaranteed(hashes, expected)
@@ -94,11 +102,11 @@ def hot(rows: int, copies: int) -> NDArray[np.uint8]:
     return hashes
 
 
-@pytest.mark.parametrize("recall", ["normal", "high"])
-def test_a_hot_key_loses_no_pair_within_15_bits(recall: Any) -> None:
+@pytest.mark.parametrize("tables", [16, 32])
+def test_a_hot_key_loses_no_pair_within_15_bits(tables: int) -> None:
     hashes = hot(600, 200)
-    settings = DedupSettings(max_bucket=8, stars=2, recall=recall)
-    edges, counts = found_edges(make_probes(hashes), settings)
+    settings = rule(max_bucket=8, stars=2)
+    edges, counts = found_edges(make_probes(hashes), settings, tables)
     assert guaranteed(hashes, all_edges(hashes, 15)) <= edges.keys()
     assert counts.hot_keys >= 1
     assert counts.hot_rows >= 600
@@ -107,10 +115,10 @@ def test_a_hot_key_loses_no_pair_within_15_bits(recall: Any) -> None:
 
 def test_a_hot_table_alone_finds_all_pairs_within_15_bits() -> None:
     hashes = hot(600, 200)
-    keys, _ = band_keys(hashes)
+    keys, _ = wide_bands(16).of(hashes)
     found = set()
     for better, worse, _ in match(
-        0, keys[:, 0], make_probes(hashes), DedupSettings(max_bucket=8, stars=2), Counts()
+        wide_bands(16), 0, keys[:, 0], make_probes(hashes), rule(max_bucket=8, stars=2), Counts()
     ):
         found |= set(zip(better.tolist(), worse.tolist(), strict=True))
     assert all_edges(hashes, 15).keys() <= found
@@ -119,7 +127,7 @@ def test_a_hot_table_alone_finds_all_pairs_within_15_bits() -> None:
 def test_a_band_crowded_twice_is_compared_with_the_best_and_counted() -> None:
     hashes = np.repeat(uniform(1, 6), 40, axis=0)
     hashes[:, 0] = np.arange(40)  # all differ, in table 8 alone
-    settings = DedupSettings(max_bucket=8, stars=2, threshold=20)
+    settings = rule(max_bucket=8, stars=2, threshold=20)
     edges, counts = found_edges(make_probes(hashes), settings)
     assert {(0, row) for row in range(1, 40)} <= edges.keys()
     assert counts.hot_keys >= 8
@@ -128,12 +136,12 @@ def test_a_band_crowded_twice_is_compared_with_the_best_and_counted() -> None:
 
 
 def test_work_grows_with_the_rows_of_a_hot_key_not_with_their_pairs() -> None:
-    settings = DedupSettings(max_bucket=8, stars=2)
+    settings = rule(max_bucket=8, stars=2)
     made = []
     for rows in (1000, 2000):
         counts = Counts()
         keys = np.full(rows, 9, np.uint32)
-        list(match(0, keys, make_probes(uniform(rows, 7)), settings, counts))
+        list(match(wide_bands(16), 0, keys, make_probes(uniform(rows, 7)), settings, counts))
         made.append(counts.candidates)
         assert counts.candidates <= rows * (2 + 16 * (8 // 2 + 2))
     assert made[1] < 2.1 * made[0]
@@ -160,7 +168,7 @@ def test_the_threshold_is_that_of_graphics_if_one_of_the_two_is(
     bits_apart: int, flags: tuple[int, int], near: bool
 ) -> None:
     probes = make_probes(pair(bits_apart), flags=np.array(flags, np.uint8))
-    assert bool(found_edges(probes, DedupSettings())[0]) == near
+    assert bool(found_edges(probes, rule())[0]) == near
 
 
 @pytest.mark.parametrize(
@@ -181,28 +189,71 @@ def test_colours_must_agree(
     chroma = np.full((2, 32), 128, np.uint8)
     chroma[1] -= levels
     probes = make_probes(pair(0), flags=np.array(flags, np.uint8), chroma=chroma)
-    assert bool(found_edges(probes, DedupSettings(match_gray=match_gray))[0]) == near
+    assert bool(found_edges(probes, rule(match_gray=match_gray))[0]) == near
 
 
 def test_two_probes_of_one_image_make_no_edge() -> None:
-    probes = dataclasses.replace(make_probes(pair(0)), ranks=as_keys(np.ones((2, 20), np.uint8)))
-    assert not found_edges(probes, DedupSettings())[0]
+    probes = dataclasses.replace(make_probes(pair(0)), ranks=np.array([b"a", b"a"]))
+    assert not found_edges(probes, rule())[0]
+
+
+def test_probes_of_other_texts_make_no_edge() -> None:
+    texts = np.array([1, 2], np.uint64)
+    assert not found_edges(make_probes(pair(0), texts=texts), rule())[0]
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("is_fixed", "near"), [((True, True), False), ((True, False), True), ((False, False), True)]
+)
+def test_two_published_probes_make_no_edge(is_fixed: tuple[bool, bool], near: bool) -> None:
+    probes = make_probes(pair(3), fixed=np.array(is_fixed))
+    assert bool(found_edges(probes, rule())[0]) == near
+
+
+@pytest.mark.parametrize(
+    ("bits_apart", "flags", "near"),
     [
-        {"threshold": 101},
-        {"threshold": -1},
-        {"threshold": 65, "chroma_max": 255},
-        {"threshold_graphic": 65, "chroma_max_graphic": 255},
-        {"chroma_max": 256},
-        {"stars": 0},
-        {"max_bucket": 1},
-        {"local_edges": 0},
-        {"alternates_max": -1},
+        (0, (FLAT, FLAT), True),
+        (1, (FLAT, FLAT), False),
+        (0, (FLAT, 0), False),
+        (0, (0, FLAT), False),
     ],
 )
-def test_settings_out_of_range_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
-        DedupSettings(**wrong)  # type: ignore[arg-type]
+def test_flat_probes_are_equal_or_not(bits_apart: int, flags: tuple[int, int], near: bool) -> None:
+    probes = make_probes(pair(bits_apart), flags=np.array(flags, np.uint8))
+    assert bool(found_edges(probes, rule())[0]) == near
+
+
+def skewed(rows: int, seed: int) -> NDArray[np.uint8]:
+    """Clusters whose row pairs come from few values, as those of clip art do."""
+    hashes = clustered(rows, seed)
+    random = np.random.default_rng(seed)
+    words = hashes.view(np.uint32)
+    for word in random.permutation(16)[:6]:
+        pool = random.integers(0, 1 << 32, 5, dtype=np.uint32)
+        chosen = random.random(rows) < 0.6
+        words[chosen, word] = pool[random.integers(0, 5, int(chosen.sum()))]
+    return hashes
+
+
+@pytest.mark.parametrize("make", [uniform, clustered, skewed])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_with_crowded_bands_each_guaranteed_pair_is_found_or_in_an_overflow(
+    make: Any, seed: int
+) -> None:
+    hashes = make(3000, seed)
+    settings = rule(max_bucket=8, stars=2)
+    edges, counts = found_edges(make_probes(hashes), settings)
+    missing = guaranteed(hashes, all_edges(hashes, 15)) - edges.keys()
+    assert not missing or counts.overflow_pairs >= len(missing)
+    if make is uniform:
+        assert not missing
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_unjudged_bands_find_all_pairs_within_15_bits(seed: int) -> None:
+    hashes = skewed(1200, seed)
+    settings = rule(threshold=15, max_bucket=2000)
+    edges, counts = found_edges(make_probes(hashes), settings, judged=False)
+    assert edges == all_edges(hashes, 15)
+    assert counts.hot_keys == 0
