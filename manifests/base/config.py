@@ -1,7 +1,8 @@
 """TOML files and `--set a.b=value` to frozen dataclasses, strictly: every problem in one list.
 
 A settings class is a frozen, keyword-only dataclass; its fields are annotated with bool, int,
-float, str, a list or tuple of one of those, `X | None`, a `Literal`, or another settings class. A
+float, str, a list or tuple of one of those, `X | None`, a `Literal`, another settings class, or a
+`dict` by name of one of these. A
 value that is out of range raises `ValueError` in the class's own `__post_init__`; the message is
 shown after the table's name.
 """
@@ -84,6 +85,8 @@ def _plain(value: Any) -> Any:
         return to_tables(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     return value
 
 
@@ -143,6 +146,8 @@ def _convert(hint: Any, value: Any, place: str, label: str, problems: list[str])
         return _convert_union(arguments, value, place, label, problems)
     if origin in (list, tuple):
         return _convert_list(hint, value, place, label, problems)
+    if origin is dict:
+        return _convert_dict(arguments[1], value, place, label, problems)
     if origin is typing.Literal:
         if value not in arguments:
             known = ", ".join(repr(argument) for argument in arguments)
@@ -180,6 +185,16 @@ def _convert_list(hint: Any, value: Any, place: str, label: str, problems: list[
         for index, item in enumerate(value)
     ]
     return typing.get_origin(hint)(items)
+
+
+def _convert_dict(kind: Any, value: Any, place: str, label: str, problems: list[str]) -> Any:
+    if not isinstance(value, Mapping):
+        problems.append(f"{label}: must be a table, got {value!r}")
+        return None
+    return {
+        name: _convert(kind, item, f"{place}.{name}", f"{label}.{name}", problems)
+        for name, item in value.items()
+    }
 
 
 def _name(hint: Any) -> str:

@@ -77,6 +77,16 @@ def sha256_of(path: str) -> str:
         return digest.hexdigest()
 
 
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    if is_local(path):
+        pathlib.Path(path).unlink(missing_ok=True)
+        return
+    system, name = _system(path)
+    if system.exists(name):
+        system.rm_file(name)
+
+
 def list_files(root: str) -> dict[str, int]:
     """Return each file below a folder as relative name and size; links are not followed."""
     if not is_local(root):

@@ -2,23 +2,23 @@
 
 import bisect
 import dataclasses
-import hashlib
 import itertools
 import math
-import pathlib
 import re
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from manifests.base import storage
-from manifests.base.console import Progress
 from manifests.base.errors import RefusedError
-from manifests.derivation.rewrite import Derivation, rewrite
+from manifests.derivation.copying.resume import check_outside
+from manifests.derivation.copying.rewrite import KEPT, LEFT_OUT, Derivation, Verdicts, rewrite
+from manifests.derivation.sample import check_seed
+from manifests.format.ids import host_of, keyed_uniform
 from manifests.format.manifest import Manifest, load
+from manifests.format.naming import ROOT_NAME
 from manifests.format.records import By
 
 COLUMN: dict[By, str] = {"host": "url", "page_host": "page_url"}
@@ -28,7 +28,6 @@ PERSON = b"openwit.m.split"
 # One class after the other, none repeated: linear in the text.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHARE = re.compile(r"[01]|[01]?\.[0-9]{1,30}")
-_HOST = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +51,6 @@ def parse_part(text: str) -> Part:
     if not _SHARE.fullmatch(number) or not 0 < Fraction(number) <= 1:
         raise RefusedError(f"--part {text}: {number!r} is not a decimal above 0 and at most 1")
     return Part(name, number)
-
-
-def keyed_uniform(seed: int, data: bytes, person: bytes = PERSON) -> int:
-    """Return u(seed, person, data): 64 bits, uniform, the same on every machine."""
-    digest = hashlib.blake2b(seed.to_bytes(8, "little") + data, digest_size=8, person=person)
-    return int.from_bytes(digest.digest(), "little")
 
 
 def bounds(parts: Sequence[Part]) -> list[int]:
@@ -100,16 +93,14 @@ def split(
         OpenwitError: if the dataset is damaged or changes meanwhile.
     """
     ends = bounds(parts)
-    if not 0 <= seed < 2**64:
-        raise RefusedError(f"--seed: {seed}: must be from 0 to 2^64 - 1")
+    check_seed(seed)
     source = load(uri)
-    check_out(source, out)
+    _check_out(source, out, parts)
     made = {}
-    shown = None if quiet else Progress("split", source.samples * len(parts))
     for number, part in enumerate(parts):
         job = Derivation(
-            source=source,
-            columns=("pair_id",) if by == "pair_id" else ("pair_id", COLUMN.get(by, by)),
+            sources=(source,),
+            columns=tuple(dict.fromkeys(("pair_id", COLUMN.get(by, by)))),
             choose=_Chooser(seed, by, ends, number),
             name=f"{source.name}-{part.name}",
             op="split",
@@ -120,16 +111,28 @@ def split(
                 "by": by,
             },
         )
-        before = source.samples * number
-        update = (lambda rows, n=before: shown.update(n + rows, n + rows)) if shown else _ignore
-        made[part.name] = rewrite(job, storage.join(out, part.name), progress=update)
-    if shown:
-        shown.close()
+        folder = storage.join(out, part.name)
+        made[part.name] = _existing(folder, job) or rewrite(job, folder, quiet=quiet)
     return made
 
 
-def _ignore(rows: int) -> None:
-    """Show nothing."""
+def _existing(folder: str, job: Derivation) -> Manifest | None:
+    """Return a part that an earlier, interrupted run of the same split completed."""
+    if storage.size_bytes(storage.join(folder, ROOT_NAME)) is None:
+        return None
+    found = load(folder)
+    told = found.parents[-1] if found.parents else {}
+    if (told.get("digest"), told.get("params")) != (job.sources[0].digest, dict(job.params)):
+        raise RefusedError(f"--out {folder}: holds another dataset: name a new folder")
+    return found
+
+
+def _check_out(source: Manifest, out: str, parts: Sequence[Part]) -> None:
+    """Refuse an output folder that holds anything but parts."""
+    check_outside([source], out)
+    names = {name.partition("/")[0] for name in storage.list_files(out)}
+    if not names <= {part.name for part in parts}:
+        raise RefusedError(f"--out {out}: is not empty: name a new folder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,46 +144,17 @@ class _Chooser:
     ends: Sequence[int]
     part: int
 
-    def __call__(self, rows: pa.Table) -> NDArray[np.bool_]:
+    def __call__(self, rows: pa.Table) -> Verdicts:
         ids = rows["pair_id"].to_pylist()
         values = rows[COLUMN.get(self.by, self.by)].to_pylist()
-        return np.array(
-            [self._part_of(identity, value) == self.part
-             for identity, value in zip(ids, values, strict=True)],
-            np.bool_,
-        )  # fmt: skip
+        mine = [
+            self._part_of(identity, value) == self.part
+            for identity, value in zip(ids, values, strict=True)
+        ]
+        return np.where(np.array(mine, np.bool_), np.uint8(KEPT), np.uint8(LEFT_OUT))
 
     def _part_of(self, identity: str, value: str | None) -> int:
         if self.by in ("host", "page_host"):
             value = host_of(value)
         data = bytes.fromhex(identity) if self.by == "pair_id" or not value else value.encode()
-        return bisect.bisect_right(self.ends, keyed_uniform(self.seed, data))
-
-
-def host_of(url: str | None) -> str | None:
-    """Return the host of a URL in its canonical form, without user info and port; else None.
-
-    >>> host_of("http://me@example.com:8080/a.jpg")
-    'example.com'
-    """
-    found = _HOST.match(url or "")
-    if not found:
-        return None
-    host = found[1].rpartition("@")[2]
-    if host.startswith("["):  # IPv6
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower() or None
-
-
-def check_out(source: Manifest, out: str) -> None:
-    """Refuse an output folder that holds something or lies inside the source.
-
-    Raises:
-        RefusedError: naming it.
-    """
-    if not storage.is_empty(out):
-        raise RefusedError(f"--out {out}: is not empty: name a new folder")
-    if storage.is_local(source.root) and storage.is_local(out):
-        inside = pathlib.Path(out).resolve()
-        if inside.is_relative_to(pathlib.Path(source.root).resolve()):
-            raise RefusedError(f"--out {out}: lies inside the dataset {source.root}")
+        return bisect.bisect_right(self.ends, keyed_uniform(self.seed, data, PERSON))

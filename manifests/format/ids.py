@@ -2,8 +2,16 @@
 
 import binascii
 import hashlib
+import io
+import re
 
+import numpy as np
 import pyarrow as pa
+
+# One class after the other, none repeated: linear in the text.
+_HOST = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)
+HALVES = np.dtype("u8,u8")
+"""DataComp's subset files: the two halves of an id as numbers."""
 
 
 def pair_id(url_key: str, text: str) -> bytes:
@@ -23,6 +31,15 @@ def keyed_hash(data: bytes, key: str) -> int:
     return int.from_bytes(digest, "big")
 
 
+def keyed_uniform(seed: int, data: bytes, person: bytes) -> int:
+    """Return a 64-bit integer, uniform in `data` for each `seed` and each use (`person`).
+
+    Little-endian blake2b with `digest_size=8` of the seed (8 bytes, little-endian) and the data.
+    """
+    digest = hashlib.blake2b(seed.to_bytes(8, "little") + data, digest_size=8, person=person)
+    return int.from_bytes(digest.digest(), "little")
+
+
 def hex_text(ids: pa.Array) -> pa.Array:
     """Return fixed-size binary as lower-case hexadecimal text; null stays null."""
     width = ids.type.byte_width
@@ -31,3 +48,26 @@ def hex_text(ids: pa.Array) -> pa.Array:
     offsets = pa.array(range(0, (len(ids) + 1) * 2 * width, 2 * width), pa.int32())
     validity = ids.is_valid().buffers()[1] if ids.null_count else None
     return pa.Array.from_buffers(pa.string(), len(ids), [validity, offsets.buffers()[1], text])
+
+
+def npy_bytes(ids: pa.Array) -> bytes:
+    """Return sorted hexadecimal ids as DataComp's subset file."""
+    halves = [(int(text[:16], 16), int(text[16:], 16)) for text in ids.to_pylist()]
+    file = io.BytesIO()
+    np.save(file, np.sort(np.array(halves, HALVES)))
+    return file.getvalue()
+
+
+def host_of(url: str | None) -> str | None:
+    """Return the host of a URL in its canonical form, without user info and port; else None.
+
+    >>> host_of("http://me@example.com:8080/a.jpg")
+    'example.com'
+    """
+    found = _HOST.match(url or "")
+    if not found:
+        return None
+    host = found[1].rpartition("@")[2]
+    if host.startswith("["):  # IPv6
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower() or None

@@ -24,6 +24,7 @@ def write_ledger(
     stage: str,
     drops: Drops,
     *,
+    name: str = "",
     examples: int = 100,
     file_rows: int = FILE_ROWS,
     open_new: OpenNew = new_file,
@@ -33,6 +34,7 @@ def write_ledger(
     Args:
         root: folder or URI of the dataset.
         stage: whose drops they are; part of the file names.
+        name: of the files; default: the stage's.
         drops: read twice, in bounded batches.
         examples: how many pairs of each reason keep URL and caption: those with the smallest ids.
         file_rows: rows of one file.
@@ -41,16 +43,16 @@ def write_ledger(
     kept = _example_ids(drops(), examples)
     files = []
     for number, batches in enumerate(_cut(drops(), file_rows)):
-        name = f"ledger/{stage}-{number:05d}.parquet"
+        path = f"ledger/{name or stage}-{number:05d}.parquet"
         with open_new(join(root, "ledger")) as file:
             writer = TableWriter(file, LEDGER, dictionary=("stage", "reason"))
             for batch in batches:
                 writer.write(_ledger_rows(batch, kept))
             writer.close()
             entry = ListedFile(
-                path=name, role="ledger", bytes=file.bytes, sha256=file.sha256, rows=writer.rows
+                path=path, role="ledger", bytes=file.bytes, sha256=file.sha256, rows=writer.rows
             )
-            file.publish(join(root, name))
+            file.publish(join(root, path))
         files.append(entry)
     return files
 

@@ -13,7 +13,7 @@ from typing import Any
 from manifests.base import storage
 from manifests.base.errors import OpenwitError, RefusedError
 from manifests.base.version import __version__
-from manifests.format.naming import IMAGE_EXT, ROOT_NAME, format_key
+from manifests.format.naming import IMAGE_EXT, ROOT_NAME, format_key, shard_name
 from manifests.format.reader import ShardReader
 from manifests.format.records import (
     LISTED_FIELDS,
@@ -246,10 +246,11 @@ def read_root(root: str) -> bytes:
     path = storage.join(root, ROOT_NAME)
     size = storage.size_bytes(path)
     if size is None:
-        raise RefusedError(
-            f"{path}: no such file: name a dataset's folder; the stage `shards` writes the "
-            "manifest last, so run the pipeline again if it was interrupted"
-        )
+        way = "name a dataset's folder; its manifest is written last, so run the command that was"
+        way += " to write it again"
+        if storage.size_bytes(storage.join(root, shard_name(0, "json"))) is not None:
+            way += "; or rebuild it: openwit-manifest build --from records"
+        raise RefusedError(f"{path}: no such file: {way}")
     if size > MAX_ROOT_BYTES:
         raise RefusedError(f"{path}: {size} bytes: a manifest has at most {MAX_ROOT_BYTES}")
     with storage.open_read(path) as file:

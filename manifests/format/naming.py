@@ -7,6 +7,20 @@ KEY_DIGITS = 9
 MAX_SAMPLES = 10**KEY_DIGITS
 MAX_PATH_CHARACTERS = 200
 ROOT_NAME = "manifest.json"
+LOCK_NAME = ".openwit-lock"
+"""Held by a command that changes a dataset in place."""
+EXPORT_NAMES = (
+    "README.md",
+    "SHA256SUMS",
+    "blocklist/domain.txt",
+    "blocklist/pair.txt",
+    "blocklist/sha256.txt",
+    "croissant.json",
+    "datacomp.npy",
+    "shards/sizes.json",
+    "wids.json",
+)
+"""Files that `export` writes into a dataset; no manifest lists them."""
 IMAGE_EXT = "jpg"
 """Of every image: readers are told one extension for a dataset."""
 
@@ -40,13 +54,20 @@ def parse_key(key: str) -> int:
     return int(key)
 
 
-def shard_name(number: int, ext: str) -> str:
+def shard_name(number: int, ext: str, revision: int = 0) -> str:
     """Return the path of a shard's file relative to the dataset.
 
     >>> shard_name(42, "tar")
     'shards/00000042.tar'
+    >>> shard_name(42, "tar", 1)
+    'shards/00000042-r1.tar'
     """
-    return f"shards/{number:08d}.{ext}"
+    return f"shards/{number:08d}{revision_mark(revision)}.{ext}"
+
+
+def revision_mark(revision: int) -> str:
+    """Return what the names of files have that a takedown in place wrote; "" at the first."""
+    return f"-r{revision}" if revision else ""
 
 
 def path_problem(path: str) -> str | None:

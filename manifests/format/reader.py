@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from manifests.base import storage
 from manifests.base.errors import OpenwitError
-from manifests.format.records import Finding, Level, ShardRecord, StoredFile
+from manifests.format.records import DEEP, Finding, Level, ShardRecord, StoredFile
 from manifests.format.schema import OFFSET_COLUMNS, describe
 
 Member = Literal["image", "text", "json"]
@@ -103,12 +103,13 @@ class ShardReader:
 
         Args:
             level: `fast` looks at existence and sizes; `sha256` also reads both files and the
-                Parquet footer; `deep` also looks at every sample (`manifests.format.checks`).
+                Parquet footer; `deep` also looks at every sample (`manifests.format.checks`),
+                `hashes` also at its perceptual hash, taken of the stored image.
         """
-        if level == "deep":
+        if level in DEEP:
             from manifests.format.checks.samples import check_samples
 
-            return check_samples(self).findings
+            return check_samples(self, basis="stored" if level == "hashes" else "").findings
         findings = self._check_size(self.shard.tar) + self._check_size(self.shard.parquet)
         if level == "fast":
             return findings

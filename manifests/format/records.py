@@ -5,10 +5,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Level = Literal["fast", "sha256", "deep"]
-"""How closely files are compared with their records."""
+Level = Literal["fast", "sha256", "deep", "hashes"]
+"""How closely files are compared with their records; each level does what those before it do."""
+DEEP: tuple[Level, ...] = ("deep", "hashes")
+"""Levels that look at every sample."""
 By = Literal["pair_id", "sha256", "phash", "cluster_id", "host", "page_host"]
 """What a choice of pairs may depend on."""
+
+Reason = Literal["takedown", "optout", "legal", "quality", "other"]
+"""Why pairs are withdrawn from a finished dataset."""
+OnDuplicate = Literal["error", "first"]
+"""What a pair id in two datasets is, when they are merged."""
 
 SCHEMA_VERSION = 1
 SHARD_KIND = "openwit-shard"
@@ -90,6 +97,11 @@ class ShardRecord:
     tar: StoredFile
     parquet: StoredFile
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def record_path(self) -> str:
+        """Where the shard's own record is: beside its Parquet file."""
+        return self.parquet.path.removesuffix(".parquet") + ".json"
 
     @property
     def digest_lines(self) -> str:

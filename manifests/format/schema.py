@@ -135,6 +135,21 @@ LEDGER = pa.schema(
 )
 """One row per dropped pair; a row without pair id stands for `count` drops that had none."""
 
+TOMBSTONES = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        _required("selector", pa.string()),
+        _required("selector_sha256", pa.string()),
+        ("original_sha256", pa.string()),
+        _required("reason", pa.string()),
+        ("request", pa.string()),
+        _required("date", pa.date32()),
+    ]
+)
+"""One row per withdrawn pair, and one without pair id for each domain that was withdrawn whole.
+
+Neither URL nor caption stays: `selector` is a kind, or `domain:<host>`."""
+
 JSON_TEXTS = ("caption", "license_url", "page_url", "sha256", "url")
 JSON_NUMBERS = ("height", "original_height", "original_width", "width")
 

@@ -56,6 +56,8 @@ class Samples:
     """The text members, when they are copied from another dataset; else made from `caption`."""
     jsons: Sequence[bytes | None] | None = None
     """The JSON members, likewise; None where a sample has none."""
+    keys: Sequence[str] | None = None
+    """Their keys, ascending, when a shard is cut down in place; else they are numbered."""
 
 
 class ShardWriter:
@@ -68,6 +70,7 @@ class ShardWriter:
         samples: Iterable[Samples],
         *,
         layout: Layout,
+        revision: int = 0,
         open_new: OpenNew = new_file,
     ) -> None:
         """Prepare to write shard number `shard` below the dataset folder `root`.
@@ -77,6 +80,7 @@ class ShardWriter:
             root: folder or URI of the dataset.
             samples: windows of samples; their cuts change no byte.
             layout: what all shards share.
+            revision: that of the dataset; part of the names of files that are written anew.
             open_new: opens files, by default through fsspec.
         """
         self._shard = shard
@@ -84,9 +88,12 @@ class ShardWriter:
         self._samples = samples
         self._layout = layout
         self._open_new = open_new
+        self._revision = revision
         self._rows = 0
         self._last_id = ""
         self._first_id = ""
+        self._last_key = ""
+        self._first_key = ""
 
     def write(self) -> ShardRecord:
         """Write the files and return what the manifest lists.
@@ -129,7 +136,10 @@ class ShardWriter:
             texts = [text.encode() for text in rows.column("caption").to_pylist()]
         if jsons is None:
             jsons = json_members(rows)
-        keys = [self._key(self._rows + index) for index in range(rows.num_rows)]
+        keys = samples.keys or [self._key(self._rows + index) for index in range(rows.num_rows)]
+        if self._last_key >= keys[0]:
+            raise ValueError(f"keys must ascend, got {keys[0]} after {self._last_key}")
+        self._first_key, self._last_key = self._first_key or keys[0], keys[-1]
         offsets: dict[str, list[int | None]] = {name: [] for name in OFFSET_COLUMNS}
         for key, image, text, data in zip(keys, samples.images, texts, jsons, strict=True):
             members = {"image": (IMAGE_EXT, image), "text": ("txt", text)}
@@ -179,7 +189,7 @@ class ShardWriter:
         return format_key(self._shard * self._layout.samples_per_shard + position)
 
     def _publish(self, file: NewFile, ext: str) -> StoredFile:
-        name = shard_name(self._shard, ext)
+        name = shard_name(self._shard, ext, self._revision)
         entry = StoredFile(name, file.bytes, file.sha256)
         file.publish(join(self._root, name))
         return entry
@@ -188,8 +198,8 @@ class ShardWriter:
         return ShardRecord(
             id=self._shard,
             samples=self._rows,
-            key_first=self._key(0),
-            key_last=self._key(self._rows - 1),
+            key_first=self._first_key,
+            key_last=self._last_key,
             pair_id_min=self._first_id,
             pair_id_max=self._last_id,
             tar=tar,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from manifests.base import storage
 from manifests.format.checks.samples import check_samples
 from manifests.format.reader import ShardReader
-from manifests.format.records import Finding, Level, ListedFile, ShardRecord
+from manifests.format.records import DEEP, Finding, Level, ListedFile, ShardRecord
 from manifests.inspection.findings import Findings
 from manifests.inspection.workers import Died, Report
 
@@ -32,10 +32,17 @@ class Task:
     schema: Sequence[Mapping[str, Any]] | None = None
     sorted_ids: bool = True
     queries: int | None = None
+    basis: str = "original"
+    """Which image the perceptual hashes are of."""
     skipped: frozenset[str] = frozenset()
     """Paths that are not to be opened."""
     undecoded: frozenset[int] = frozenset()
     """Rows whose image killed a worker."""
+
+    @property
+    def path(self) -> str:
+        """The file that the task is named by."""
+        return self.shard.tar.path if self.shard else self.file.path if self.file else ""
 
     def death(self, died: Died) -> Finding:
         """Return the finding that a dead worker is."""
@@ -45,9 +52,8 @@ class Task:
 
     def finding(self, code: str, message: str) -> Finding:
         """Return a finding at what the task checks."""
-        path = self.shard.tar.path if self.shard else self.file.path if self.file else ""
         shard = self.shard.id if self.shard else None
-        return Finding(code=code, path=path, shard=shard, message=message)
+        return Finding(code=code, path=self.path, shard=shard, message=message)
 
     def without(self, item: int) -> "Task | None":
         """Return the task that leaves out what killed its worker, or None if that is not known."""
@@ -97,7 +103,7 @@ def _check_shard(task: Task, shard: ShardRecord, report: Report, findings: Findi
             findings.add([] if file in unread else reader.check_sha256(file))
         findings.add([] if shard.parquet in unread else reader.check_footer())
         return {}
-    if task.level != "deep":
+    if task.level not in DEEP:
         for file in (shard.tar, shard.parquet):
             findings.add(reader.check_sha256(file))
         findings.add(reader.check_footer())
@@ -107,6 +113,7 @@ def _check_shard(task: Task, shard: ShardRecord, report: Report, findings: Findi
         sorted_ids=task.sorted_ids,
         queries=task.queries,
         skip=task.undecoded,
+        basis=task.basis if task.level == "hashes" else "",
         progress=report,
     )
     findings.add(check.findings)
@@ -134,7 +141,7 @@ def _check_table(task: Task, file: ListedFile, findings: Findings) -> Counts:
                 add(
                     "count_mismatch", "another number of rows", file.rows, parquet.metadata.num_rows
                 )
-            if task.level == "deep" and file.role in ("queries", "ledger"):
+            if task.level in DEEP and file.role in ("queries", "ledger"):
                 return _count_table(parquet, file.role)
     except (OSError, pa.ArrowException, KeyError) as error:
         add("unreadable_parquet", f"{type(error).__name__}: {error}")
@@ -161,34 +168,43 @@ def _count_table(parquet: pq.ParquetFile, role: str) -> Counts:
     return {"dropped": dict(dropped)}
 
 
-def recount(
-    files: Sequence[ListedFile],
-    shards: int,
-    funnel: Any,
-    outcomes: Sequence[tuple[Task, Outcome]],
-) -> list[Finding]:
-    """Compare sums over all shards with `queries.parquet`, and over the ledger with the funnel.
+class Sums:
+    """Adds up what the tasks counted; the memory is that of one count per query and reason."""
 
-    A sum with an unreadable part says nothing; that part has its own finding.
-    """
-    sums: dict[str, collections.Counter[Any]] = {
-        name: collections.Counter()
-        for name in ("kept", "selected", "listed_kept", "listed_selected", "dropped")
-    }
-    whole: collections.Counter[str] = collections.Counter()
-    for task, outcome in outcomes:
-        for name, total in sums.items():
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self._sums: dict[str, collections.Counter[Any]] = {
+            name: collections.Counter()
+            for name in ("kept", "selected", "listed_kept", "listed_selected", "dropped")
+        }
+        self._whole: collections.Counter[str] = collections.Counter()
+
+    def add(self, task: Task, outcome: Outcome) -> None:
+        """Take in one outcome."""
+        for name, total in self._sums.items():
             total.update(getattr(outcome, name))
-        whole[task.file.role if task.file else "shard"] += outcome.counted
-    roles = collections.Counter(file.role for file in files)
-    findings = []
-    if whole["shard"] == shards and roles["queries"] == whole["queries"] == 1:
-        path = next(file.path for file in files if file.role == "queries")
-        for name in ("kept", "selected"):
-            findings += _compare(path, f"{name} of query", sums[f"listed_{name}"], sums[name])
-    if isinstance(funnel, list) and whole["ledger"] == roles["ledger"]:
-        findings += _compare("ledger", "drops of", _told_drops(funnel), sums["dropped"])
-    return findings
+        self._whole[task.file.role if task.file else "shard"] += outcome.counted
+
+    def findings(self, files: Sequence[ListedFile], shards: int, funnel: Any) -> list[Finding]:
+        """Compare with `queries.parquet`, and the ledger with the funnel.
+
+        A sum with an unreadable or unread part says nothing; that part has its own finding.
+
+        Args:
+            files: the tables that the root lists.
+            shards: how many shards the root lists.
+            funnel: the root's.
+        """
+        sums, whole = self._sums, self._whole
+        roles = collections.Counter(file.role for file in files)
+        findings = []
+        if whole["shard"] == shards and roles["queries"] == whole["queries"] == 1:
+            path = next(file.path for file in files if file.role == "queries")
+            for name in ("kept", "selected"):
+                findings += _compare(path, f"{name} of query", sums[f"listed_{name}"], sums[name])
+        if isinstance(funnel, list) and whole["ledger"] == roles["ledger"]:
+            findings += _compare("ledger", "drops of", _told_drops(funnel), sums["dropped"])
+        return findings
 
 
 def _told_drops(funnel: list[Any]) -> collections.Counter[Any]:

@@ -48,6 +48,8 @@ class Shown:
     samples: list[dict[str, Any]]
     ledger: list[dict[str, Any]]
     """Rows of dropped pairs, looked up when there is no sample."""
+    tombstones: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """Rows of withdrawn pairs, likewise."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the rows as JSON values."""
@@ -56,6 +58,7 @@ class Shown:
             "ok": bool(self.samples),
             "samples": self.samples,
             "ledger": self.ledger,
+            "tombstones": self.tombstones,
         }
 
 
@@ -81,7 +84,13 @@ def find(manifest: Manifest, wanted: Wanted) -> Shown:
     samples = _search(manifest, _shards(manifest, wanted), conditions, wanted.limit)
     if samples:
         return Shown(samples, [])
-    return Shown([], _search_ledger(manifest, conditions, wanted.limit))
+    graves = [pair for pair in conditions if pair[0] in ("pair_id", "original_sha256")]
+    known = [pair for pair in conditions if pair[0] in ("pair_id", "url")]
+    return Shown(
+        [],
+        _search_tables(manifest, "ledger", known, wanted.limit),
+        _search_tables(manifest, "tombstones", graves, wanted.limit),
+    )
 
 
 def _of_shard(manifest: Manifest, number: int, limit: int) -> list[dict[str, Any]]:
@@ -143,12 +152,11 @@ def _search(
     return found[:limit]
 
 
-def _search_ledger(
-    manifest: Manifest, conditions: Sequence[tuple[str, str]], limit: int
+def _search_tables(
+    manifest: Manifest, role: str, known: Sequence[tuple[str, str]], limit: int
 ) -> list[dict[str, Any]]:
-    known = [pair for pair in conditions if pair[0] in ("pair_id", "url")]
     found: list[dict[str, Any]] = []
-    for file in manifest.listed("ledger") if known else []:
+    for file in manifest.listed(role) if known else []:
         with storage.open_read(manifest.path(file.path)) as opened:
             for batch in pq.ParquetFile(opened).iter_batches(READ_ROWS):
                 table = pa.table(batch)
@@ -172,7 +180,7 @@ def _plain(table: pa.Table) -> list[dict[str, Any]]:
 def _json_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, datetime.date):
         return value.isoformat()
     return value
 

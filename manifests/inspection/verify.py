@@ -1,31 +1,62 @@
 """`verify`: every recorded number is checked, as deep as asked; no bad file hides the others."""
 
 import dataclasses
-import json
+import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from manifests.base import storage
 from manifests.base.console import Progress
+from manifests.base.errors import RefusedError
+from manifests.format.ids import keyed_uniform
 from manifests.format.manifest import dataset_folder, parse_root, read_root
-from manifests.format.naming import ROOT_NAME, shard_name
-from manifests.format.records import (
-    LISTED_FIELDS,
-    SCHEMA_VERSION,
-    SHARD_KIND,
-    Finding,
-    Level,
-    ListedFile,
-    ShardRecord,
-)
+from manifests.format.naming import ROOT_NAME
+from manifests.format.records import DEEP, LISTED_FIELDS, Finding, Level, ListedFile, ShardRecord
 from manifests.format.rules import root_problems, usable_files, usable_shards
-from manifests.inspection.contents import Outcome, Task, check_contents, recount
+from manifests.inspection.contents import Sums, Task, check_contents
 from manifests.inspection.findings import Findings
+from manifests.inspection.names import check_names, check_unlisted
+from manifests.inspection.state import State
 from manifests.inspection.workers import Died, run_isolated
 
-MAX_RECORD_BYTES = 1 << 20
-KNOWN_NAMES = frozenset({ROOT_NAME, "README.md"})
+PERSON = b"openwit.m.pick"
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which shards are looked at, and how links are taken. Tables are always looked at."""
+
+    first: int = 0
+    last: int | None = None
+    """The last shard; None: no bound."""
+    sample: int | None = None
+    """How many of these shards, chosen by a keyed hash of their numbers."""
+    follow_links: bool = False
+    """Whether a symbolic link to a file stands for that file, as in a download cache."""
+
+    def of(self, shards: tuple[ShardRecord, ...]) -> tuple[ShardRecord, ...]:
+        """Return the selected shards, in their order."""
+        last = float("inf") if self.last is None else self.last
+        within = [shard for shard in shards if self.first <= shard.id <= last]
+        if self.sample is not None:
+            within.sort(key=lambda shard: keyed_uniform(0, shard.id.to_bytes(8, "little"), PERSON))
+            within = sorted(within[: self.sample], key=lambda shard: shard.id)
+        return tuple(within)
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    """Read `A-B`, two shard numbers.
+
+    Raises:
+        RefusedError: if it is not that, or B is below A.
+    """
+    found = _RANGE.fullmatch(text)
+    if not found or int(found[1]) > int(found[2]):
+        raise RefusedError(f"--shards {text}: write two numbers, first and last, as in 0-99")
+    return int(found[1]), int(found[2])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,25 +97,40 @@ class _Listing:
     root: str
     value: Mapping[str, Any]
     shards: tuple[ShardRecord, ...]
+    """All of them."""
+    chosen: tuple[ShardRecord, ...]
+    """Those to be looked at."""
     files: tuple[ListedFile, ...]
 
-    @property
-    def stored(self) -> dict[str, tuple[int | None, int]]:
-        """Shard number, if any, and size of each listed file by path."""
-        listed: dict[str, tuple[int | None, int]] = {
-            file.path: (None, file.bytes) for file in self.files
-        }
-        for shard in self.shards:
-            listed |= {file.path: (shard.id, file.bytes) for file in (shard.tar, shard.parquet)}
-        return listed
+    def tasks(self, level: Level, skipped: frozenset[str]) -> Iterator[Task]:
+        """Yield one task for each table and each chosen shard."""
+        queries = next((file.rows for file in self.files if file.role == "queries"), None)
+        schema, hashed = self.value.get("schema"), self.value.get("hash")
+        basis = hashed.get("basis") if isinstance(hashed, dict) else None
+        for file in self.files:
+            if file.path not in skipped:
+                yield Task(self.root, level, file=file)
+        for shard in self.chosen:
+            yield Task(
+                self.root,
+                level,
+                shard=shard,
+                schema=schema if isinstance(schema, list) else None,
+                sorted_ids=self.value.get("order") == "pair_id",
+                queries=queries,
+                basis=str(basis),
+                skipped=skipped & {shard.tar.path, shard.parquet.path},
+            )
 
 
 def verify(
     uri: str,
     level: Level = "sha256",
     *,
+    select: Selection = Selection(),
     jobs: int | None = None,
     expect_digest: str | None = None,
+    state: str | None = None,
     max_findings: int = 1000,
     quiet: bool = True,
 ) -> Report:
@@ -93,51 +139,76 @@ def verify(
     Args:
         uri: folder or `manifest.json`.
         level: `fast`: existence, sizes, records, sums; `sha256`: also every byte and the Parquet
-            footers; `deep`: also every sample.
+            footers; `deep`: also every sample; `hashes`: also every perceptual hash.
+        select: which shards.
         jobs: worker processes; default: one per core.
         expect_digest: what the manifest's digest must be, with or without `sha256:`.
+        state: a local file that notes what is done, so that an interrupted run goes on.
         max_findings: how many are kept; all are counted.
         quiet: whether no progress is shown.
 
     Raises:
-        RefusedError: if the root is missing, not JSON, or of an unknown version.
+        RefusedError: if the root is missing, not JSON, or of an unknown version; or the state is of
+            another dataset.
     """
     root = dataset_folder(uri)
-    value, problems = parse_root(read_root(root), storage.join(root, ROOT_NAME))
+    data = read_root(root)
+    value, problems = parse_root(data, storage.join(root, ROOT_NAME))
     findings = Findings(max_findings)
     findings.add(problems)
     findings.add(root_problems(value))
-    listing = _Listing(
-        root,
-        value,
-        tuple(ShardRecord.from_json(shard) for shard in usable_shards(value)),
-        tuple(ListedFile(**{name: file[name] for name in LISTED_FIELDS})
-              for file in usable_files(value)),
-    )  # fmt: skip
-    digest = str(value.get("digest", ""))
-    if expect_digest is not None and digest.removeprefix("sha256:") != expect_digest.removeprefix(
-        "sha256:"
-    ):
-        message = "the manifest is not the one expected"
-        findings.add(
-            [Finding(code="digest_mismatch", path=ROOT_NAME, message=message,
-                     expected=expect_digest, actual=digest)]
-        )  # fmt: skip
+    shards = tuple(ShardRecord.from_json(shard) for shard in usable_shards(value))
+    files = tuple(
+        ListedFile(**{name: file[name] for name in LISTED_FIELDS}) for file in usable_files(value)
+    )
+    listing = _Listing(root, value, shards, select.of(shards), files)
+    findings.add(_check_digest(value, expect_digest))
     findings.add(_check_sum(value))
-    skipped = _check_names(listing, findings)
+    about = {"manifest": hashlib.sha256(data).hexdigest(), "level": level}
+    noted = State(state, about) if state else None
+    skipped = check_names(
+        root,
+        listing.chosen,
+        files,
+        _text(value.get("spec")),
+        findings,
+        follow_links=select.follow_links,
+    )
+    check_unlisted(root, shards, files, findings)
     if level != "fast":
-        _check_all(listing, level, skipped, jobs or os.cpu_count() or 1, quiet, findings)
+        _check_all(listing, level, skipped, jobs or os.cpu_count() or 1, quiet, noted, findings)
+    listed = sum(file.bytes for file in files)
     return Report(
         dataset=uri,
-        digest=digest,
+        digest=str(value.get("digest", "")),
         level=level,
-        shards=len(listing.shards),
-        files=len(listing.files),
-        bytes=sum(size for _, size in listing.stored.values()),
-        samples=sum(shard.samples for shard in listing.shards),
+        shards=len(listing.chosen),
+        files=len(files),
+        bytes=listed + sum(shard.tar.bytes + shard.parquet.bytes for shard in listing.chosen),
+        samples=sum(shard.samples for shard in listing.chosen),
         by_code=findings.by_code,
         findings=findings.kept,
     )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _check_digest(value: Mapping[str, Any], expected: str | None) -> list[Finding]:
+    digest = str(value.get("digest", ""))
+    if expected is None or digest.removeprefix("sha256:") == expected.removeprefix("sha256:"):
+        return []
+    message = "the manifest is not the one expected"
+    return [
+        Finding(
+            code="digest_mismatch",
+            path=ROOT_NAME,
+            message=message,
+            expected=expected,
+            actual=digest,
+        )
+    ]
 
 
 def _check_sum(value: Mapping[str, Any]) -> list[Finding]:
@@ -160,114 +231,50 @@ def _check_sum(value: Mapping[str, Any]) -> list[Finding]:
     ]
 
 
-def _check_names(listing: _Listing, findings: Findings) -> frozenset[str]:
-    """Check existence, sizes, records, unlisted files; return the paths not to be opened."""
-    skipped = set()
-    stored = listing.stored
-    for path, (shard, size) in stored.items():
-        found = _check_path(listing.root, path, shard, size)
-        findings.add(found)
-        if any(finding.code in ("symlink", "missing_file") for finding in found):
-            skipped.add(path)
-    records = {shard_name(shard.id, "json"): shard for shard in listing.shards}
-    spec = listing.value.get("spec")
-    if spec is not None:
-        for path, record in records.items():
-            findings.add(_check_record(listing.root, path, record, spec))
-    for path in storage.list_files(listing.root):
-        if ".tmp-" in path.rpartition("/")[2]:
-            findings.add([Finding(code="leftover_temp", path=path, message="an unfinished file")])
-        elif path not in stored and path not in records and path not in KNOWN_NAMES:
-            message = "the manifest does not list it"
-            findings.add([Finding(code="unlisted_file", path=path, message=message)])
-    return frozenset(skipped)
-
-
-def _check_path(root: str, path: str, shard: int | None, size: int) -> list[Finding]:
-    link = storage.link_on_the_way(root, path)
-    if link is not None:
-        message = f"{link} is a symbolic link: it may lead out of the dataset, so it is not read"
-        return [Finding(code="symlink", path=path, shard=shard, message=message)]
-    found = storage.size_bytes(storage.join(root, path))
-    if found is None:
-        return [Finding(code="missing_file", path=path, shard=shard, message="no such file")]
-    if found == size:
-        return []
-    return [
-        Finding(
-            code="size_mismatch",
-            path=path,
-            shard=shard,
-            message="another number of bytes",
-            expected=str(size),
-            actual=str(found),
-        )
-    ]
-
-
-def _check_record(root: str, path: str, shard: ShardRecord, spec: str) -> list[Finding]:
-    full = storage.join(root, path)
-    size = None if storage.link_on_the_way(root, path) else storage.size_bytes(full)
-    if size is None:
-        message = "the shard has no record of its own"
-        return [Finding(code="record_missing", path=path, shard=shard.id, message=message)]
-    expected = {"kind": SHARD_KIND, "schema_version": SCHEMA_VERSION, "spec": spec}
-    try:
-        with storage.open_read(full) as file:
-            found = json.loads(file.read(MAX_RECORD_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        found = str(error)[:100]
-    if found == expected | shard.to_json():
-        return []
-    message = "the shard's own record is not what the manifest lists"
-    return [Finding(code="record_mismatch", path=path, shard=shard.id, message=message)]
-
-
 def _check_all(
     listing: _Listing,
     level: Level,
     skipped: frozenset[str],
     jobs: int,
     quiet: bool,
+    noted: State | None,
     findings: Findings,
 ) -> None:
-    """Check the content of every file in worker processes."""
-    queries = next((file.rows for file in listing.files if file.role == "queries"), None)
-    schema = listing.value.get("schema")
-    tasks = [
-        Task(listing.root, level, file=file) for file in listing.files if file.path not in skipped
-    ] + [
-        Task(
-            listing.root,
-            level,
-            shard=shard,
-            schema=schema if isinstance(schema, list) else None,
-            sorted_ids=listing.value.get("order") == "pair_id",
-            queries=queries,
-            skipped=skipped,
-        )
-        for shard in listing.shards
-    ]
+    """Check the content of every file in worker processes, or take it from the state."""
+    sums = Sums()
+    deaths: dict[str, list[Finding]] = {}
+    tasks = []
+    samples = 0
+    for task in listing.tasks(level, skipped):
+        done = noted.done.pop(task.path, None) if noted else None
+        if done is None:
+            tasks.append(task)
+            continue
+        findings.merge(done.by_code, done.findings)
+        sums.add(task, done)
+        samples += task.shard.samples if task.shard else 0
 
     def after_death(task: Task, died: Died) -> Task | None:
-        findings.add([task.death(died)])
+        death = task.death(died)
+        findings.add([death])
+        deaths.setdefault(task.path, []).append(death)
         return task.without(died.item)
 
-    outcomes: list[tuple[Task, Outcome]] = []
-    samples = 0
     shown = None if quiet else Progress(f"verify {level}", len(tasks))
     try:
-        for done, (task, outcome) in enumerate(
+        for number, (task, outcome) in enumerate(
             run_isolated(check_contents, tasks, jobs, after_death), start=1
         ):
             findings.merge(outcome.by_code, outcome.findings)
+            sums.add(task, outcome)
+            if noted:
+                noted.add(task, outcome, deaths.get(task.path, []))
             samples += task.shard.samples if task.shard else 0
-            outcomes.append((task, dataclasses.replace(outcome, findings=[])))
             if shown:
-                shown.update(done, samples)
+                shown.update(number, samples)
     finally:
         if shown:
             shown.close()
-    if level == "deep":
+    if level in DEEP:
         funnel = listing.value.get("funnel")
-        findings.add(recount(listing.files, len(listing.shards), funnel, outcomes))
+        findings.add(sums.findings(listing.files, len(listing.shards), funnel))

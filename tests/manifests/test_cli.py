@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from manifests import cli
+from manifests.commands import look
 from manifests.format import Manifest
 
 MakeDataset = Callable[..., Manifest]
-COMMANDS = ("show", "verify", "stats", "split")
+COMMANDS = (
+    *("show", "verify", "stats", "diff", "provenance"),
+    *("split", "merge", "sample", "filter", "drop", "gc"),
+)
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_an_unexpected_error_is_one_line(run: Run, monkeypatch: pytest.MonkeyPat
     def fail(dataset: str) -> Any:
         raise RuntimeError("odd\x1b[2J")
 
-    monkeypatch.setattr(cli, "load", fail)
+    monkeypatch.setattr(look, "load", fail)
     assert run("show", "x") == (3, "", "error: RuntimeError: odd\\u{1b}[2J: --debug shows where\n")
     with pytest.raises(RuntimeError):
         cli.main(["--debug", "show", "x"])

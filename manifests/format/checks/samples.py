@@ -17,7 +17,17 @@ from manifests.format.records import Finding
 from manifests.format.schema import JSON_NUMBERS, JSON_TEXTS, OFFSET_COLUMNS, SAMPLES
 
 COLUMNS = sorted(
-    {"key", "pair_id", "query_ids", "selected_by", *JSON_TEXTS, *JSON_NUMBERS, *OFFSET_COLUMNS}
+    {
+        "key",
+        "pair_id",
+        "query_ids",
+        "selected_by",
+        "phash",
+        "reencoded",
+        *JSON_TEXTS,
+        *JSON_NUMBERS,
+        *OFFSET_COLUMNS,
+    }
 )
 
 
@@ -40,6 +50,7 @@ def check_samples(
     sorted_ids: bool = True,
     queries: int | None = None,
     skip: frozenset[int] = frozenset(),
+    basis: str = "",
     progress: Callable[[int], None] = lambda row: None,
 ) -> ShardCheck:
     """Compare both files of a shard with its record, and each sample with its row.
@@ -49,6 +60,8 @@ def check_samples(
         sorted_ids: whether pair ids must ascend.
         queries: rows of `queries.parquet`; None: not known.
         skip: rows whose image is not decoded, because a decoder died of it before.
+        basis: `original` or `stored`: which image has the perceptual hash, to compare it; empty:
+            hashes are not looked at.
         progress: told the row before its image is decoded.
     """
     check = ShardCheck()
@@ -69,7 +82,7 @@ def check_samples(
     if reader.shard.tar.path not in missing:
         try:
             with storage.open_read(reader.tar_path) as file:
-                passed = TarPass(reader, rows, file, skip=skip, progress=progress)
+                passed = TarPass(reader, rows, file, skip=skip, basis=basis, progress=progress)
                 passed.run()
                 check.findings += passed.findings
         except OSError as error:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from manifests.base import storage
 from manifests.format import tar
+from manifests.format.checks.hashes import hash_problem
 from manifests.format.checks.members import decode_problem, differing_keys
 from manifests.format.ids import pair_id
 from manifests.format.naming import IMAGE_EXT
@@ -44,6 +45,7 @@ class TarPass:
         file: IO[bytes],
         *,
         skip: frozenset[int],
+        basis: str,
         progress: Callable[[int], None],
     ) -> None:
         """Prepare to read `file`, the tar of a shard; `rows` is None if they cannot be read."""
@@ -51,6 +53,7 @@ class TarPass:
         self._reader = reader
         self._file = file
         self._skip = skip
+        self._basis = basis
         self._progress = progress
         self._size = storage.size_bytes(reader.tar_path) or 0
         self._digest = hashlib.sha256()
@@ -178,6 +181,8 @@ class TarPass:
             return
         self._progress(member.row)
         code, message = decode_problem(data, row)
+        if not code and self._basis:
+            code, message = hash_problem(data, row, self._basis)
         self._progress(-1)
         if code:
             self._add(code, message, key=self._key(member.row))

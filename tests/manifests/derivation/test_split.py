@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.base.errors import OpenwitError, RefusedError
-from manifests.derivation.split import Part, bounds, host_of, keyed_uniform, parse_part, split
+from manifests.derivation.split import PERSON, Part, bounds, parse_part, split
 from manifests.format import Manifest, load
+from manifests.format.ids import host_of, keyed_uniform
 from manifests.inspection.verify import verify
 
 MakeDataset = Callable[..., Manifest]
@@ -22,7 +23,7 @@ def column(manifest: Manifest, name: str) -> list[Any]:
 
 
 def test_the_keyed_hash_is_that_of_the_specification() -> None:
-    assert keyed_uniform(0, FIRST) == 0x4BC6CC472738C345
+    assert keyed_uniform(0, FIRST, PERSON) == 0x4BC6CC472738C345
     assert keyed_uniform(0, FIRST, b"openwit.m.sample") == 0x28AA690D8F8FF436
 
 

@@ -10,7 +10,7 @@ import pytest
 from manifests.base.errors import RefusedError
 from manifests.format import Manifest
 from manifests.format.records import Level
-from manifests.inspection.verify import verify
+from manifests.inspection.verify import Selection, parse_range, verify
 from tests.manifests.damage import PARQUET, TAR, Copy
 
 MakeDataset = Callable[..., Manifest]
@@ -155,3 +155,89 @@ def test_drops_that_the_ledger_has_not_are_found(copy: Copy) -> None:
     report = verify(str(copy.root), "deep")
     assert report.by_code == {"count_mismatch": 1}
     assert (report.findings[0].expected, report.findings[0].actual) == ("4", "3")
+
+
+def test_a_linked_file_is_read_if_that_is_asked_for(copy: Copy) -> None:
+    store = copy.root.parent / "store"
+    (copy.root / TAR).rename(store)
+    (copy.root / TAR).symlink_to(store)
+    select = Selection(follow_links=True)
+    assert copy.codes("deep", select=select) == {}
+    store.unlink()
+    store.mkdir()
+    assert copy.codes("deep", select=select) == {"missing_file": 1}
+
+
+def test_a_linked_folder_is_never_followed(copy: Copy) -> None:
+    (copy.root / "shards").rename(copy.root.parent / "elsewhere")
+    (copy.root / "shards").symlink_to(copy.root.parent / "elsewhere")
+    codes = copy.codes("sha256", select=Selection(follow_links=True))
+    assert codes == {"symlink": 6, "record_missing": 3}
+
+
+def test_only_the_shards_asked_for_are_read(copy: Copy) -> None:
+    for number in (0, 2):
+        copy.flip(f"shards/{number:08d}.tar", 700)
+    (copy.root / "shards/00000000.parquet").unlink()
+    report = verify(str(copy.root), "deep", select=Selection(first=1, last=2))
+    assert (report.shards, report.samples) == (2, 7)
+    assert {finding.shard for finding in report.findings} == {2}
+
+
+def test_a_sample_of_shards_is_the_same_each_time(make_dataset: MakeDataset) -> None:
+    shards = make_dataset(24, 2).shards
+    chosen = [[shard.id for shard in Selection(sample=count).of(shards)] for count in (3, 3, 5, 99)]
+    assert chosen[0] == chosen[1]
+    assert set(chosen[0]) < set(chosen[2])
+    assert chosen[3] == [shard.id for shard in shards]
+
+
+@pytest.mark.parametrize("text", ["", "3", "5-2", "a-b", "-1-2", "1-2-3"])
+def test_a_malformed_range_is_refused(text: str) -> None:
+    with pytest.raises(RefusedError, match="--shards"):
+        parse_range(text)
+
+
+def test_an_interrupted_check_goes_on_and_says_the_same(
+    copy: Copy, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy.flip("shards/00000000.tar", 700)
+    whole = verify(str(copy.root), "deep")
+    state = tmp_path / "state.jsonl"
+    verify(str(copy.root), "deep", state=str(state))
+    lines = state.read_bytes().splitlines(keepends=True)
+    state.write_bytes(b"".join(lines[:4]) + lines[4][:20])  # killed within the fifth line
+    asked: list[str] = []
+
+    def spy(function: Any, tasks: Any, *arguments: Any) -> Any:
+        asked.extend(task.path for task in tasks)
+        return ((task, function(task, lambda row: None)) for task in tasks)
+
+    monkeypatch.setattr("manifests.inspection.verify.run_isolated", spy)
+    assert verify(str(copy.root), "deep", state=str(state)) == whole
+    assert asked == ["shards/00000001.tar", "shards/00000002.tar"]
+    assert verify(str(copy.root), "deep", state=str(state)) == whole
+
+
+def test_a_state_of_another_dataset_or_level_is_refused(copy: Copy, tmp_path: pathlib.Path) -> None:
+    state = str(tmp_path / "state.jsonl")
+    verify(str(copy.root), state=state)
+    with pytest.raises(RefusedError, match="--state"):
+        verify(str(copy.root), "deep", state=state)
+    copy.edit(lambda value: value.update(name="another"))
+    with pytest.raises(RefusedError, match="name a new file"):
+        verify(str(copy.root), state=state)
+
+
+def test_a_lost_root_can_be_rebuilt_from_records_and_says_so(copy: Copy) -> None:
+    (copy.root / "manifest.json").unlink()
+    with pytest.raises(RefusedError, match="build --from records"):
+        verify(str(copy.root))
+
+
+def test_shards_whose_ids_overlap_are_found_in_the_root(copy: Copy) -> None:
+    def change(value: dict[str, Any]) -> None:
+        value["shards"][1]["pair_id_min"] = value["shards"][0]["pair_id_max"]
+
+    copy.edit(change)
+    assert copy.codes("fast") == {"bad_root": 1, "record_mismatch": 1}

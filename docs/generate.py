@@ -1,0 +1,196 @@
+"""Writes the generated pages of this folder from the source: `make docs`.
+
+cli.md       each command and sub-command, as its --help shows it
+settings.md  each table and key of a configuration
+reasons.md   why pairs are dropped, and why records give none
+"""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import pathlib
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import typer
+
+import manifests.cli
+import pipeline.cli
+import trainer.cli
+from filters.verdict import DropReason
+from pipeline.config import RunConfig
+from pipeline.readers.reasons import Fault, PageDrop, Skip
+from trainer.config import TrainConfig
+
+FOLDER = pathlib.Path(__file__).parent
+PACKAGES = ("filters", "manifests", "pipeline", "trainer")
+HEAD = "<!-- Written by `make docs`; change the source it names, not this file. -->\n"
+HELP_COLUMNS = 100
+COMMANDS = [typer.main.get_command(each.cli.app) for each in (pipeline, manifests, trainer)]
+TYPE_NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_GIVEN = re.compile(r"\bDropReason\.([A-Z0-9_]+)")
+_REASON = re.compile(r"(?P<stage>[a-z, ]+): (?P<meaning>.*?)\.(?: Value: (?P<value>.*)\.)?")
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each generated page by its file name."""
+    made = {"cli": _cli_lines(), "settings": _settings_lines(), "reasons": _reasons_lines()}
+    return {f"{name}.md": HEAD + "\n".join(lines) for name, lines in made.items()}
+
+
+def commands(command: Any, parent: Any = None) -> Iterator[tuple[str, str, str | None]]:
+    """Yield full name, help and example of a command and of each of its sub-commands."""
+    context = command.make_context(
+        command.name, [], parent, resilient_parsing=True, terminal_width=HELP_COLUMNS
+    )
+    shown = "\n".join(line.rstrip() for line in context.get_help().rstrip().splitlines())
+    yield context.command_path, shown, command.epilog
+    for child in getattr(command, "commands", {}).values():
+        yield from commands(child, context)
+
+
+def settings(kind: type, table: str) -> Iterator[tuple[str, type, list[dict[str, str]]]]:
+    """Yield each table from `table` on, with its class and its rows; "" is the top of the file."""
+    hints, docs = typing.get_type_hints(kind), attribute_docs(kind)
+    fields = dataclasses.fields(kind)
+    nested = {field.name: _table_class(hints[field.name]) for field in fields}
+    rows = [
+        {
+            "key": f"`{field.name}`",
+            "type": _type_text(hints[field.name]),
+            "default": _default_text(field),
+            "meaning": docs.get(field.name, ""),
+        }
+        for field in fields
+        if not nested[field.name]
+    ]
+    yield table, kind, rows
+    for name, inner in nested.items():
+        if inner:
+            yield from settings(inner, f"{table}.{name}".lstrip("."))
+
+
+def _table_class(hint: Any) -> type | None:
+    """Return the class of a table, or of the tables of a list; None for a plain value."""
+    inner = next(iter(typing.get_args(hint)), hint)
+    return inner if dataclasses.is_dataclass(inner) and isinstance(inner, type) else None
+
+
+def attribute_docs(kind: type) -> dict[str, str]:
+    """Return the docstrings below the attributes of a class and its bases: Python keeps none."""
+    docs = {}
+    ours = [each for each in kind.__mro__ if each.__module__.partition(".")[0] in PACKAGES]
+    for each in reversed(ours):
+        tree: Any = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
+        for target, below in itertools.pairwise(tree.body):
+            name = getattr(target, "target", None) or getattr(target, "targets", [None])[0]
+            if isinstance(name, ast.Name) and isinstance(below, ast.Expr):
+                docs[name.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    return docs
+
+
+def given_reasons() -> set[str]:
+    """Return the names of `DropReason` that the code of any package gives."""
+    paths = [path for name in PACKAGES for path in (FOLDER.parent / name).rglob("*.py")]
+    return {name for path in paths for name in _GIVEN.findall(path.read_text("utf-8"))}
+
+
+def _cli_lines() -> Iterator[str]:
+    yield "# Commands\n\nWhat `--help` shows. Exit codes: [running.md](running.md#exit-codes).\n"
+    for command in COMMANDS:
+        for path, shown, _ in commands(command):
+            yield f"{'#' * (1 + len(path.split()))} {path}\n\n```text\n{shown}\n```\n"
+
+
+def _settings_lines() -> Iterator[str]:
+    yield (
+        "# Settings\n\nOne TOML file holds all settings. `openwit-pipeline` reads all tables but "
+        "`[train]`, `openwit-train` reads `[train]` and the tables in it. Any key can be set on the"
+        " command line: `--set select.cap=1000`. A default is written as in the file; *required* "
+        "has none, *unset* cannot be written. Relative paths count from the file's folder. "
+        "*Provisional* defaults are not measured yet and may change.\n"
+    )
+    for root, table in ((RunConfig, ""), (TrainConfig, "train")):
+        for name, kind, rows in settings(root, table):
+            title = f"`[{name}]`" if name else "Top of the file"
+            yield f"## {title}\n\n{inspect.getdoc(kind)}\n"
+            yield from _table(rows)
+
+
+def _type_text(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(f"`{json.dumps(value)}`" for value in arguments)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_type_text(kind) for kind in arguments if kind is not types.NoneType)
+    if origin in (list, tuple):
+        return f"list of {_type_text(arguments[0]).replace(' or ', ', ')}"
+    return TYPE_NAMES.get(hint, str(hint))
+
+
+def _default_text(field: "dataclasses.Field[Any]") -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        return f"`{json.dumps(field.default_factory())}`"
+    if field.default is dataclasses.MISSING:
+        return "*required*"
+    return "*unset*" if field.default is None else f"`{json.dumps(field.default)}`"
+
+
+def _reasons_lines() -> Iterator[str]:
+    yield "# Reasons\n\n## Dropped pairs\n"
+    yield (
+        "The column `reason` of the ledger, and the keys of `drops` in the manifest's `funnel`, in "
+        "the order of the stages. Value is what the column `value` holds.\n"
+    )
+    docs, given = attribute_docs(DropReason), given_reasons()
+    yield from _table(
+        {"reason": f"`{each}`", **_reason_parts(each, docs.get(each.name, ""))}
+        for each in DropReason
+        if each.name in given
+    )
+    reserved = [f"`{each}`" for each in DropReason if each.name not in given]
+    if reserved:
+        yield f"Reserved, and given by no stage of this version: {', '.join(reserved)}.\n"
+    yield "## Records and pages of an archive\n"
+    yield (
+        "`extract` counts each record of an archive as a page, or under one of these reasons, in "
+        "`notes` of the unit's `unit-<unit>.json`. A fault also is a row of "
+        "`deadletter-<unit>.parquet`, with file, offset and length.\n"
+    )
+    for title, kind in (("Skipped", Skip), ("Not parsed", PageDrop), ("Faults", Fault)):
+        yield f"### {title}\n\n{inspect.getdoc(kind)}\n"
+        meanings = attribute_docs(kind)
+        yield from _table(
+            {"reason": f"`{each}`", "meaning": meanings.get(each.name, "")} for each in kind
+        )
+
+
+def _reason_parts(reason: DropReason, doc: str) -> dict[str, str]:
+    found = _REASON.fullmatch(doc)
+    if found is None:
+        raise ValueError(f"{reason}: {doc!r}: write STAGE: MEANING. Value: VALUE. below it")
+    return {name: text or "-" for name, text in found.groupdict().items()}
+
+
+def _table(rows: Iterable[dict[str, str]]) -> Iterator[str]:
+    for number, row in enumerate(rows):
+        if not number:
+            yield _line(row)
+            yield _line("---" for _ in row)
+        yield _line(row.values())
+    yield ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What decides which pairs are taken: expressions, lists of ids, selectors."""

@@ -1,0 +1,1 @@
+"""Rows and members of datasets, copied into a new one."""
