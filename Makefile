@@ -1,12 +1,13 @@
 # make run    everything from a web archive to a trained model, on a real site (QUICK=1: short training)
 # make test   the tests; `make lint`: style, types, import directions; `make bench`: the benchmarks
+# make docs   rewrites the generated pages of docs/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/gimp-manual
 QUICK ?=
 
-.PHONY: setup run test slow lint format bench clean
+.PHONY: setup run test slow lint format docs bench clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +38,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

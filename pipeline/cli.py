@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,18 @@ queries = typer.Typer(
 )
 app.add_typer(queries, name="queries")
 
+hashes = typer.Typer(
+    help="Hash files of evaluation sets, block lists and published datasets, for stage dedup.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(hashes, name="hashes")
+
+inputs = typer.Typer(
+    help="Where archives are to be had.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(inputs, name="inputs")
+
 Config = Annotated[str, typer.Argument(help="The run's configuration, a TOML file.")]
 Set = Annotated[
     list[str] | None,
@@ -36,6 +48,7 @@ Set = Annotated[
 ]
 Force = Annotated[str, typer.Option(metavar="STAGE", help="Do this stage again from its start.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ArchiveKind = Literal["warc", "wat"]
 ListFile = Annotated[str, typer.Argument(help="A list: Parquet, JSON array, or one query a line.")]
 MatchMode = Annotated[Mode, typer.Option(help="How the list will be matched.")]
 MatchCase = Annotated[Case, typer.Option(help="Whether upper and lower case differ.")]
@@ -72,7 +85,7 @@ def run(
     loaded = load_config(config, settings or ())
     options = parse_beam_options(beam or ())
     if dry_run:
-        _print_plan(make_plan(loaded, until=until).to_json(), as_json)
+        _print_plan(make_plan(loaded, until=until, with_caps=True).to_json(), as_json)
         return
     _print_outcome(run_stages(loaded, options=options, until=until, force=force), as_json)
 
@@ -83,9 +96,32 @@ def plan(config: Config, settings: Set = None, as_json: AsJson = False) -> None:
     from pipeline.config import load_config
     from pipeline.workflow import make_plan
 
-    made = make_plan(load_config(config, settings or ()))
+    made = make_plan(load_config(config, settings or ()), with_caps=True)
     _print_plan(made.to_json(), as_json)
     made.refuse()
+
+
+@app.command(epilog="Example: openwit-pipeline crawl config.toml --set crawl.rounds=2")
+def crawl(
+    config: Config,
+    beam: BeamOptions = None,
+    force: Annotated[bool, typer.Option("--force", help="Begin again.")] = False,
+    settings: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Visit pages from the seeds on and record them as WARC. Killed? Run the same command again."""
+    from pipeline.config import load_config
+    from pipeline.crawled import run_crawl
+    from pipeline.engine.options import parse_beam_options
+
+    options = parse_beam_options(beam or ())
+    made = run_crawl(load_config(config, settings or ()), options=options, force=force)
+    lines = [
+        f"round {each['round']}: {each['visited']:,} visited"
+        + "".join(f", {reason} {count:,}" for reason, count in each["drops"].items())
+        for each in made["rounds"]
+    ]
+    _print(made, [*lines, f"{len(made['archives'])} archives, {made['bytes']:,} bytes"], as_json)
 
 
 @app.command(epilog="Example: openwit-pipeline stage dedup config.toml --force dedup")
@@ -158,6 +194,72 @@ def show(
         file, text=text, query=query, source=source, lang=lang, limit=limit, mode=mode, case=case
     )
     _print({"kind": "openwit-queries-show", **shown}, show_lines(shown), as_json)
+
+
+@hashes.command(
+    "build", epilog="Example: openwit-pipeline hashes build images/ --set flowers --out f.parquet"
+)
+def build_hash_file(
+    sources: Annotated[
+        list[str], typer.Argument(help="Folder of images, tar, Parquet with bytes, or dataset.")
+    ],
+    name: Annotated[str, typer.Option("--set", metavar="NAME", help="Name of the set.")],
+    out: Annotated[str, typer.Option(help="The hash file to write.")],
+    kind: Annotated[str, typer.Option(help="eval, block or published.")] = "eval",
+    stages: Annotated[
+        str, typer.Option(metavar="ROOT", help="The run of a dataset whose samples lack hashes.")
+    ] = "",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Count images that cannot be read.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hash the images of a set, mirrored too; of a published dataset take the hashes it has."""
+    from pipeline.hashes.build import build_hashes
+    from pipeline.hashes.show import show_hashes, show_lines
+
+    build_hashes(sources, name=name, out=out, kind=kind, stages=stages, skip_bad=skip_bad)
+    shown = show_hashes(out)
+    _print({"kind": "openwit-hashes-build", "file": shown}, show_lines(shown), as_json)
+
+
+@hashes.command("show", epilog="Example: openwit-pipeline hashes show f.parquet")
+def show_hash_file(
+    file: Annotated[str, typer.Argument(help="A hash file.")], as_json: AsJson = False
+) -> None:
+    """Show what is in a hash file."""
+    from pipeline.hashes.show import show_hashes, show_lines
+
+    shown = show_hashes(file)
+    _print({"kind": "openwit-hashes-show", "file": shown}, show_lines(shown), as_json)
+
+
+@hashes.command("check", epilog="Example: openwit-pipeline hashes check f.parquet")
+def check_hash_files(
+    files: Annotated[list[str], typer.Argument(help="Hash files.")], as_json: AsJson = False
+) -> None:
+    """Check columns, order, version and digest of hash files; exit 1 on a fault."""
+    from pipeline.hashes.show import check_hashes
+
+    found = check_hashes(files)
+    value = {"kind": "openwit-hashes-check", "ok": not found, "faults": found}
+    _print(value, found or [f"{len(files)} hash files are whole"], as_json)
+    raise typer.Exit(1 if found else 0)
+
+
+@inputs.command(epilog="Example: openwit-pipeline inputs commoncrawl CC-MAIN-2024-10 --sample 4")
+def commoncrawl(
+    crawl_id: Annotated[str, typer.Argument(help="A crawl of Common Crawl.")],
+    kind: Annotated[ArchiveKind, typer.Option(help="Whole pages, or their metadata.")] = "warc",
+    sample: Annotated[int | None, typer.Option(help="So many files, drawn by keyed hash.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other files.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the URLs of a crawl's files, one a line: what input.paths takes as @FILE."""
+    from pipeline.readers.commoncrawl import list_inputs
+
+    found = list_inputs(crawl_id, kind, sample=sample, seed=seed)
+    _print({"kind": "openwit-inputs", "crawl": crawl_id, "paths": found}, found, as_json)
 
 
 def _print_plan(value: dict[str, Any], as_json: bool) -> None:

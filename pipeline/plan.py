@@ -14,6 +14,7 @@ from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.state import StepState
 from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import Unit
+from pipeline.selection.forecast import CapForecast
 
 STAGES = ("extract", "match", "preselect", "fetch", "dedup", "balance", "shards")
 MEMORY_SHARE = 0.8
@@ -81,6 +82,8 @@ class Plan:
     stages: tuple[StagePlan, ...]
     refusals: tuple[str, ...]
     """Each says what is too large, how large it may be, and the way out."""
+    caps: tuple[CapForecast, ...] = ()
+    """What some caps would keep, once `match` is committed."""
 
     def refuse(self) -> None:
         """Raise if the run cannot finish.
@@ -98,6 +101,7 @@ class Plan:
             "ok": not self.refusals,
             "stages": [dataclasses.asdict(stage) for stage in self.stages],
             "refusals": list(self.refusals),
+            "caps": [dataclasses.asdict(cap) for cap in self.caps],
         }
 
 
@@ -228,7 +232,7 @@ def _done(stage: str, steps: Sequence[StageRecord]) -> StagePlan:
         _NOTHING,
         stage=stage,
         units_to_reuse=sum(len(step.units) for step in steps),
-        rows_in=steps[0].rows_in,
+        rows_in=steps[-1].rows_out + sum(sum(step.drops.values()) for step in steps),
         rows_out=steps[-1].rows_out,
     )
 
@@ -300,8 +304,25 @@ def plan_lines(value: Mapping[str, Any]) -> list[str]:
         *table_text(list(rows[0]), rows).split("\n"),
         "estimated: from the rows of the stage before and from rates measured on the GIMP manual "
         "and published; right within a factor of a few",
+        *_cap_lines(value["caps"]),
         *(f"cannot run: {refusal}" for refusal in value["refusals"]),
     ]
+
+
+def _cap_lines(caps: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not caps:
+        return []
+    rows = [
+        {
+            "cap": each["cap"],
+            "pairs kept": each["pairs"],
+            "queries over it": each["head_queries"],
+            "tail": f"{each['tail_share']:.1%} of matches",
+        }
+        for each in caps
+    ]
+    head = "what select.cap would keep of the pairs that matched, from a sample of them:"
+    return ["", head, *table_text(list(rows[0]), rows).split("\n")]
 
 
 def _state(stage: Mapping[str, Any]) -> str:

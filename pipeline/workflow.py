@@ -1,5 +1,6 @@
 """The stages in their order: runs what is missing of a run, or says what that would be."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,12 +8,13 @@ from typing import Any
 
 from manifests.base.console import say
 from manifests.base.errors import RefusedError
-from manifests.format.manifest import load
+from manifests.format.manifest import Manifest, load
 from manifests.format.naming import ROOT_NAME
 from manifests.format.records import compact_json
 from pipeline.config import LoadedConfig, data_settings
+from pipeline.crawled import crawled_units, run_crawl
 from pipeline.dataset.samples import DATASET
-from pipeline.dataset.tables import funnel
+from pipeline.dataset.tables import funnel, listed_inputs, public_uri
 from pipeline.engine import files
 from pipeline.engine.context import Engine
 from pipeline.engine.driver import open_driver
@@ -21,6 +23,9 @@ from pipeline.engine.units import Unit
 from pipeline.inputs import file_digests, input_base, input_units
 from pipeline.plan import STAGES, CommittedSteps, NotCommittedError, Plan, predict
 from pipeline.query_list import RunList, find_list, prepare_list
+from pipeline.selection.blocks import RunBlockList, find_block_lists, prepare_block_lists
+from pipeline.selection.caps import DEFAULT_CAP
+from pipeline.selection.forecast import CapForecast, forecast_caps
 from pipeline.stages import balance, dedup, extract, fetch, match, preselect, shards
 
 SHORT_SHOWN = 5
@@ -53,18 +58,21 @@ def run_stages(
         OpenwitError: if a stage could not be finished.
     """
     _check_stage("--force", force)
+    if loaded.settings.crawl.seeds and not only:
+        run_crawl(loaded, options=options)
     make_plan(loaded, until=until).refuse()
     settings = loaded.settings
     root = loaded.root
     with open_driver(root, settings.engine, options=options, force=force, only=only) as engine:
-        units = input_units(settings.input, loaded.folder, root)
+        units = _units(loaded)
         queries = prepare_list(
             loaded.queries,
             root,
             functools.partial(file_digests, root=root),
             workers=settings.engine.workers,
         )
-        last = _last(walk(engine, loaded, queries, units), until)
+        blocked = prepare_block_lists(loaded.blocklist, root)
+        last = _last(walk(engine, loaded, queries, units, blocked), until)
         manifest = load(files.join(root, DATASET)) if last == "shards" else None
         return {
             "kind": "openwit-run",
@@ -76,8 +84,13 @@ def run_stages(
         }
 
 
-def make_plan(loaded: LoadedConfig, *, until: str = "") -> Plan:
+def make_plan(loaded: LoadedConfig, *, until: str = "", with_caps: bool = False) -> Plan:
     """Say what a run would do; nothing is written, and nothing is read of an input but its size.
+
+    Args:
+        loaded: the configuration.
+        until: the last stage to plan; empty for all.
+        with_caps: whether to look at a sample of what matched for what some caps would keep.
 
     Raises:
         RefusedError: if an input is missing.
@@ -85,7 +98,8 @@ def make_plan(loaded: LoadedConfig, *, until: str = "") -> Plan:
     _check_stage("--until", until)
     settings = loaded.settings
     root = loaded.root
-    units = input_units(settings.input, loaded.folder, root, hashing=False)
+    units = _units(loaded, hashing=False)
+    blocked = find_block_lists(loaded.blocklist, root)
     digest_of = functools.partial(file_digests, root=root, hashing=False)
     queries = find_list(loaded.queries, root, digest_of)
     engine = CommittedSteps(root, settings.engine.bucket_bytes)
@@ -95,21 +109,52 @@ def make_plan(loaded: LoadedConfig, *, until: str = "") -> Plan:
         # must not be touched here.
         most = "extract" if queries is None else "balance"
         before = min(most, until or most, key=STAGES.index)
-        _last(walk(engine, loaded, queries or _NO_LIST, units), before)
+        _last(walk(engine, loaded, queries or _NO_LIST, units, blocked), before)
     except NotCommittedError as error:
         missing = error.missing
-    return predict(
-        STAGES[: STAGES.index(until or STAGES[-1]) + 1],
+    wanted = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
+    standing = _standing(loaded)
+    made = predict(
+        wanted,
         engine.records,
         missing=missing,
         inputs=units,
         root=root,
-        has_dataset=missing is None and _has_dataset(loaded, engine.records),
+        has_dataset=missing is None and _is_of(standing, loaded, engine.records),
     )
+    if with_caps and queries is not None:
+        made = dataclasses.replace(made, caps=_forecast(loaded, queries, engine.records))
+    if "shards" in wanted and standing and not settings.shards.replace:
+        return dataclasses.replace(
+            made, refusals=(*made.refusals, *_in_the_way(standing, loaded, units))
+        )
+    return made
+
+
+def _units(loaded: LoadedConfig, *, hashing: bool = True) -> list[Unit]:
+    """Return the units that read the run's input: its files, or what its crawl recorded."""
+    settings = loaded.settings
+    if settings.crawl.seeds:
+        return crawled_units(loaded)
+    return input_units(settings.input, loaded.folder, loaded.root, hashing=hashing)
+
+
+def _forecast(
+    loaded: LoadedConfig, queries: RunList, records: Sequence[StageRecord]
+) -> tuple[CapForecast, ...]:
+    matched = [record for record in records if record.step == "match"]
+    select = loaded.select
+    cap = select.cap or DEFAULT_CAP
+    listed = (queries.path, queries.sha256)
+    return tuple(forecast_caps(matched[0], *listed, cap, select.seed)) if matched else ()
 
 
 def walk(
-    engine: Engine, loaded: LoadedConfig, queries: RunList, units: Sequence[Unit]
+    engine: Engine,
+    loaded: LoadedConfig,
+    queries: RunList,
+    units: Sequence[Unit],
+    blocked: Sequence[RunBlockList],
 ) -> Iterator[str]:
     """Run one stage after the other; yield the name of each once it is committed."""
     settings = loaded.settings
@@ -117,22 +162,37 @@ def walk(
     extracted = extract.run(
         engine,
         settings.extract,
+        settings.input,
         content_usage_keys=settings.consent.content_usage_keys,
-        archive_wanted=settings.fetch.source == "archive",
+        list_entity_passes=settings.text.entity_passes,
+        archive_wanted=settings.fetch.source != "web",
         units=units,
     )
     yield "extract"
-    matched = match.run(engine, settings.text, settings.match, *listed, extracted)
+    matched = match.run(
+        engine,
+        loaded.text,
+        settings.match,
+        *listed,
+        extracted,
+        blocked=blocked,
+        list_digest=queries.digest,
+    )
     yield "match"
-    chosen = preselect.run(engine, settings.select, settings.preselect, *listed, matched)
+    chosen = preselect.run(engine, loaded.select, settings.preselect, *listed, matched)
     yield "preselect"
-    base = input_base(settings.input, loaded.folder)
+    is_crawled = bool(settings.crawl.seeds)
+    base = loaded.root if is_crawled else input_base(settings.input, loaded.folder)
     fetched = fetch.run(engine, settings.fetch, settings.consent, base, chosen.pairs, extracted)
     yield "fetch"
-    deduped = dedup.run(engine, settings.dedup, fetched)
+    deduped = dedup.run(engine, loaded.dedup, fetched)
     yield "dedup"
-    balanced = balance.run(engine, settings.select, settings.balance, *listed, deduped, chosen)
+    balanced = balance.run(
+        engine, settings.balance, queries.sha256, deduped, chosen, blocked=blocked
+    )
     _warn_of_short(balanced.short)
+    if not balanced.pairs.rows_in:
+        say("warning: balance: no pair survived the stages before: the dataset will be empty")
     yield "balance"
     shards.run(
         engine,
@@ -143,7 +203,7 @@ def walk(
         list_path=queries.path,
         list_sha256=queries.sha256,
         list_digest=queries.digest,
-        cap=settings.select.cap,
+        cap=balanced.cap,
         history=engine.records,
         inputs=[source for unit in units for source in unit.sources],
         input_kind=settings.input.kind,
@@ -152,14 +212,47 @@ def walk(
     yield "shards"
 
 
-def _has_dataset(loaded: LoadedConfig, records: Sequence[StageRecord]) -> bool:
-    """Tell whether ROOT's dataset is of these settings, and kept and dropped the same rows."""
+def _standing(loaded: LoadedConfig) -> Manifest | None:
+    """Return the dataset that ROOT holds already, if it can be read."""
     folder = files.join(loaded.root, DATASET)
     if files.size_bytes(files.join(folder, ROOT_NAME)) is None:
+        return None
+    return load(folder)
+
+
+def _config(loaded: LoadedConfig) -> Any:
+    return json.loads(compact_json(data_settings(loaded.settings)))
+
+
+def _is_of(manifest: Manifest | None, loaded: LoadedConfig, records: Sequence[StageRecord]) -> bool:
+    """Tell whether a dataset is of these settings, and kept and dropped the same rows."""
+    if manifest is None or manifest.config != _config(loaded):
         return False
-    manifest = load(folder)
-    config = json.loads(compact_json(data_settings(loaded.settings)))
-    return manifest.config == config and list(manifest.funnel or ())[:-1] == funnel(records)
+    return list(manifest.funnel or ())[:-1] == funnel(records)
+
+
+def _in_the_way(manifest: Manifest, loaded: LoadedConfig, units: Sequence[Unit]) -> Iterator[str]:
+    """Say that the run would end at a dataset of other settings or inputs, which must stay."""
+    before, now = _flat(manifest.config or {}), _flat(_config(loaded))
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    sources = [source for unit in units for source in unit.sources]
+    if listed_inputs(manifest) != {(public_uri(each.name), each.bytes) for each in sources}:
+        changed.append("inputs")
+    if changed:
+        yield (
+            f"{manifest.root}: holds a dataset of other settings or inputs ({', '.join(changed)}): "
+            "choose another root, or set shards.replace = true"
+        )
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= (
+            _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+        )
+    return found
 
 
 _NO_LIST = RunList(path="", sha256="", digest="")

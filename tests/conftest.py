@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pytest
@@ -66,6 +66,12 @@ class PlainEngine:
             )
             for bucket, unit_id in enumerate(bucket_ids(step, units))
         ]
+
+
+@pytest.fixture(scope="session")
+def make_engine() -> Callable[[pathlib.Path], PlainEngine]:
+    """Makes engines like `plain_engine`, for tests that need one for each example."""
+    return lambda folder: PlainEngine(root=str(folder / "root"))
 
 
 @pytest.fixture

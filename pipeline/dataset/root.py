@@ -31,14 +31,19 @@ class DatasetSettings:
     """What the manifest says of the collection (`[dataset]`)."""
 
     name: str = "openwit"
+    """Short name of the collection."""
     version: str = "1"
+    """Of the collection, in any form."""
     description: str = ""
+    """What the collection holds."""
     license: str = ""
     """SPDX expression or `LicenseRef-...` of the collection; empty: not stated."""
     url: str = ""
     """Home page."""
     creator: str = ""
+    """Who made the collection."""
     citation: str = ""
+    """How to cite it."""
 
     def __post_init__(self) -> None:
         for name in ("name", "version"):

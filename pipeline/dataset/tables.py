@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.format.ledger import write_ledger
+from manifests.format.manifest import Manifest
 from manifests.format.records import ListedFile
 from manifests.format.schema import INPUTS, QUERIES
 from manifests.format.table import TableWriter
@@ -57,7 +58,8 @@ def funnel(history: Sequence[StageRecord]) -> list[dict[str, Any]]:
         lines.append(
             {
                 "stage": stage,
-                "rows_in": steps[0].rows_in,
+                # Steps hand rows on to each other, so this is what came in to the first ones.
+                "rows_in": steps[-1].rows_out + sum(drops.values()),
                 "rows_out": steps[-1].rows_out,
                 "drops": dict(sorted(drops.items())),
                 "failed_units": sum(len(step.skipped) for step in steps),
@@ -111,6 +113,17 @@ def write_inputs(root: str, origin: Origin) -> ListedFile:
     ]
     batch = pa.RecordBatch.from_pylist(rows, schema=INPUTS)
     return _write_table(root, "inputs.parquet", "inputs", INPUTS, [batch])
+
+
+def listed_inputs(manifest: Manifest) -> set[tuple[str, int]]:
+    """Return URI and bytes of each input file of a dataset."""
+    rows = [
+        row
+        for file in manifest.listed("inputs")
+        for batch in read_batches(manifest.path(file.path), ["uri", "bytes"])
+        for row in batch.to_pylist()
+    ]
+    return {(row["uri"], row["bytes"]) for row in rows}
 
 
 def public_uri(name: str) -> str:

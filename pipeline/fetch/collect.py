@@ -83,35 +83,38 @@ class _Images:
         offset = self._offsets.get(image.sha256)
         if offset is None:
             offset = self._offsets[image.sha256] = self._blob.append(image.stored)
-        self.rows.append(
-            {
-                "original_format": image.original_format,
-                "original_bytes": original_bytes,
-                "original_sha256": image.original_sha256,
-                "original_width": image.original_width,
-                "original_height": image.original_height,
-                "animated": image.is_animated,
-                "width": image.width,
-                "height": image.height,
-                "sha256": image.sha256,
-                "reencoded": image.reencoded,
-                "blob_offset": offset,
-                "blob_bytes": len(image.stored),
-                "image_flags": list(image.flags),
-                "dedup_hash": image.hashes.hash,
-                "dedup_chroma": image.hashes.chroma,
-                "dedup_quality": image.hashes.quality,
-                "dedup_flags": image.hashes.flags,
-                "dedup_trim": image.hashes.trim,
-                "dedup_pixels": image.hashes.pixels,
-                "phash": image.hashes.phash,
-                "hash_version": self._hash_version,
-            }
-        )
+        columns = image_columns(image, original_bytes, self._hash_version)
+        self.rows.append({**columns, "blob_offset": offset})
 
     def close(self) -> str:
         """Publish the blob and return its name."""
         return self._blob.close() if self._blob is not None else ""
+
+
+def image_columns(image: Prepared, original_bytes: int, hash_version: str) -> dict[str, Any]:
+    """Return the columns of `FETCHED` that follow from an image, but for its place."""
+    return {
+        "original_format": image.original_format,
+        "original_bytes": original_bytes,
+        "original_sha256": image.original_sha256,
+        "original_width": image.original_width,
+        "original_height": image.original_height,
+        "animated": image.is_animated,
+        "width": image.width,
+        "height": image.height,
+        "sha256": image.sha256,
+        "reencoded": image.reencoded,
+        "blob_bytes": len(image.stored),
+        "image_flags": list(image.flags),
+        "dedup_hash": image.hashes.hash,
+        "dedup_chroma": image.hashes.chroma,
+        "dedup_quality": image.hashes.quality,
+        "dedup_flags": image.hashes.flags,
+        "dedup_trim": image.hashes.trim,
+        "dedup_pixels": image.hashes.pixels,
+        "phash": image.hashes.phash,
+        "hash_version": hash_version,
+    }
 
 
 def _by_record(unit: Unit) -> pa.Table:
@@ -147,7 +150,7 @@ def _fetched(
     verdicts = _mismatches(body, pairs)
     if None not in verdicts:
         return verdicts
-    prepared = _prepared(body, settings)
+    prepared = prepared_or_dropped(body, settings)
     if isinstance(prepared, Drop):
         return [verdict or prepared for verdict in verdicts]
     images.add(prepared, len(body))
@@ -167,7 +170,8 @@ def _mismatches(body: bytes, pairs: pa.Table) -> list[Drop | None]:
     return verdicts
 
 
-def _prepared(body: bytes, settings: FetchSettings) -> Prepared | Drop:
+def prepared_or_dropped(body: bytes, settings: FetchSettings) -> Prepared | Drop:
+    """Return what is stored of a body, or why not; an exception nobody expected is a drop, too."""
     try:
         return prepare(body, settings)
     except MemoryError:

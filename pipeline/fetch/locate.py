@@ -78,6 +78,9 @@ class LocateKernel:
 
     buckets: int
     consent: ConsentSettings
+    keeps_missing: bool = False
+    """Whether pairs that no archive holds go on, in the role `missing`, rather than being dropped.
+    """
 
     def emit(self, unit: Unit) -> Iterable[Packet]:
         """Yield pairs by the URL they look for, or records by theirs."""
@@ -103,8 +106,18 @@ class LocateKernel:
         sink.write(_located(pairs, found, pa.array(is_open & is_image)))
         pending, lost = _next_hop(pairs, found, np.flatnonzero(is_open & ~is_image))
         sink.write(pending, "pending")
-        sink.rows_in(pairs.num_rows - pending.num_rows)
-        sink.drop(dropped(pairs, verdicts | lost))
+        verdicts |= lost
+        missing = [
+            row
+            for row, verdict in verdicts.items()
+            if self.keeps_missing and verdict.reason is DropReason.NOT_IN_ARCHIVE
+        ]
+        if missing:
+            sink.write(_one_batch(pairs.select(MATCHED.names).take(pa.array(missing))), "missing")
+        for row in missing:
+            del verdicts[row]
+        sink.rows_in(pairs.num_rows - pending.num_rows - len(missing))
+        sink.drop(dropped(pairs, verdicts))
 
     def _packets(self, tag: str, batch: pa.RecordBatch, column: str) -> Iterable[Packet]:
         if batch.num_rows:

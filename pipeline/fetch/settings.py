@@ -6,20 +6,16 @@ from typing import Literal
 from filters.images.animation import Animation, AnimationPolicy
 from filters.images.aspect_ratio import AspectRatio
 from filters.images.size import ImageSize
+from pipeline.visit.settings import VisitSettings
 
 Format = Literal["jpeg", "png", "webp", "gif", "avif"]
 ResizeMode = Literal["keep_ratio", "keep_ratio_largest", "center_crop", "border", "no"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FetchSettings:
-    """Where images come from, which are kept, and how they are stored."""
+class ImageSettings:
+    """Which images are kept, and how they are stored."""
 
-    source: Literal["archive"] = "archive"
-    """`archive`: the image's own response record in the input archives, no network."""
-    unit_rows: int = 1024
-    """Pairs of a unit, as a target: there are as many units as the smallest power of two that keeps
-    the mean at most this. Smaller units lose less to a crash and spread better over workers."""
     max_bytes: int = 20 << 20
     """Largest body in bytes, as sent and as decoded; provisional."""
     formats: tuple[Format, ...] = ("jpeg", "png", "webp", "gif", "avif")
@@ -49,7 +45,7 @@ class FetchSettings:
     """`unchanged` stores a JPEG byte for byte, its EXIF (GPS) included, if its size stays."""
 
     def __post_init__(self) -> None:
-        for name in ("unit_rows", "max_bytes", "max_decoded_bytes", "image_size"):
+        for name in ("max_bytes", "max_decoded_bytes", "image_size"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
         if not 1 <= self.encode_quality <= 100:
@@ -77,3 +73,64 @@ class FetchSettings:
     def animation_filter(self) -> Animation:
         """The filter of `animation`."""
         return Animation(policy=self.animation)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FetchSettings(ImageSettings, VisitSettings):
+    """Where images come from, which are kept, and how they are stored."""
+
+    source: Literal["archive", "web", "auto"] = "archive"
+    """`archive`: the image's own response record in the input archives, no network; `web`: its
+    host; `auto`: its host if the archives do not hold it."""
+    unit_rows: int = 1024
+    """Pairs of a unit of the archive, as a target: there are as many units as the smallest power of
+    two that keeps the mean at most this. Smaller units lose less to a crash and spread better over
+    workers."""
+    engine: Literal["pycurl", "img2dataset"] = "pycurl"
+    """What asks the web; `img2dataset` has no guard against hosts and needs `trusted`."""
+    trusted: bool = False
+    """Whether every host of the list is known to be harmless, as `img2dataset` needs."""
+    rounds: int = 3
+    """How often what failed for now is asked again, the first time counted; provisional."""
+    reuse: Literal["auto", "never"] = "auto"
+    """`auto` asks no URL whose outcome a committed round of the same root holds already, under
+    equal settings of images and consent."""
+    pairs_per_url: int = 64
+    """Pairs of one URL, those with the smallest ids; provisional."""
+    segment_bytes: int = 256 << 20
+    """Stored images after which a unit saves its state; a crash loses no more; provisional."""
+    segment_s: float = 600.0
+    """The same in seconds; provisional."""
+
+    def __post_init__(self) -> None:
+        ImageSettings.__post_init__(self)
+        VisitSettings.__post_init__(self)
+        for name in ("unit_rows", "rounds", "pairs_per_url", "segment_bytes"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if self.engine == "img2dataset" and not self.trusted:
+            raise ValueError(
+                "engine: img2dataset has no limit a host, no deadline and no check of addresses: "
+                "set trusted = true if every host of the list is known, or use pycurl"
+            )
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether hosts are asked at all."""
+        return self.source != "archive"
+
+
+IMAGE_KEYS = tuple(field.name for field in dataclasses.fields(ImageSettings))
+"""The settings of images, by name."""
+_NO_ROW = frozenset(
+    {
+        *("source", "unit_rows", "rounds", "reuse", "segment_bytes", "segment_s", "contact"),
+        *("delay_s", "delay_factor", "delay_max_s", "crawl_delay_max_s", "max_in_flight"),
+        *("host_connections", "site_connections", "address_connections", "buffer_bytes"),
+        *("connect_to", "site", *IMAGE_KEYS),
+    }
+)
+WEB_KEYS = tuple(
+    field.name for field in dataclasses.fields(FetchSettings) if field.name not in _NO_ROW
+)
+"""The settings of visits that can change rows, by name; grants count by lanes and budget."""

@@ -1,6 +1,9 @@
-"""Stage fetch: pairs to stored images, one row a pair, from the archives that were read."""
+"""Stage fetch: pairs to stored images, one row a pair, from the archives or from their hosts."""
 
+import dataclasses
 import importlib.metadata
+from collections.abc import Sequence
+from typing import Any
 
 import PIL
 from PIL import features
@@ -8,21 +11,25 @@ from PIL import features
 from filters.consent.decision import ConsentSettings
 from filters.hashes.perceptual import self_test
 from manifests.base.config import to_tables
-from manifests.base.errors import AccountingError, RefusedError
+from manifests.base.errors import AccountingError, ConfigError, RefusedError
 from pipeline.engine.context import Engine
-from pipeline.engine.stage_dir import StageRecord
+from pipeline.engine.stage_dir import StageRecord, folder_of, spec_digest
 from pipeline.engine.steps import MapStep, ShuffleStep, bucket_count
 from pipeline.engine.units import Unit
 from pipeline.fetch.collect import CollectKernel
+from pipeline.fetch.journal import forget_journals
 from pipeline.fetch.locate import LOCATED, PENDING, RECORDS, STAGE, LocateKernel
-from pipeline.fetch.settings import FetchSettings
-from pipeline.records import FETCHED
+from pipeline.fetch.outcomes import HOSTS, LAST, LOST, OUTCOMES, WAITING, SettleKernel
+from pipeline.fetch.reuse import Fetched, round_key
+from pipeline.fetch.settings import IMAGE_KEYS, WEB_KEYS, FetchSettings
+from pipeline.fetch.web import WebKernel
+from pipeline.records import FETCHED, MATCHED
 
 __all__ = ["FetchSettings", "run"]
 
 VERSION = 1
-_LOCATE_ONLY = ("source", "unit_rows")
-"""Settings in the digest of `fetch-locate`, through which they reach that of `fetch`."""
+ROW_BYTES = 4_096
+"""What a pair counts for when buckets of the web are cut; provisional."""
 
 
 def run(
@@ -33,42 +40,73 @@ def run(
     pairs: StageRecord,
     extracted: StageRecord,
 ) -> StageRecord:
-    """Find, read and store the image of each pair.
+    """Find or ask for the image of each pair, and store it.
 
     Args:
         engine: runs the steps.
         settings: the section `fetch`.
-        consent: which marks of pages and images are obeyed.
+        consent: which opt-outs are obeyed.
         base: the folder or URI below which the input archives lie; not part of any digest.
         pairs: the step whose parts hold `MATCHED` rows.
         extracted: the step whose files of the role `images` index the archives.
 
     Raises:
+        ConfigError: if hosts would be asked without `fetch.contact`.
         RefusedError: if this Pillow makes hashes that no known version makes.
-        AccountingError: if the hops do not settle each pair once.
+        AccountingError: if the hops, or the rounds, do not settle each pair once.
     """
+    if settings.needs_network and not settings.contact:
+        raise ConfigError(
+            f'fetch.contact: not set, and fetch.source = "{settings.source}" asks hosts: give a '
+            "URL or an e-mail address by which they reach you"
+        )
     libraries = _libraries()
+    waiting, steps = pairs.next_units("part"), [pairs]
+    located: list[StageRecord] = []
+    collected = None
+    if settings.source != "web":
+        located = _locate_all(engine, settings, consent, pairs, extracted)
+        collected = _collect(engine, settings, base, located, libraries)
+        if settings.source == "archive":
+            return collected
+        waiting = [unit for each in located for unit in each.next_units("missing")]
+        steps = located
+    rounds = _ask_all(engine, settings, consent, waiting, steps, libraries)
+    return _settle(engine, pairs, located, collected, rounds)
+
+
+def _locate_all(
+    engine: Engine,
+    settings: FetchSettings,
+    consent: ConsentSettings,
+    pairs: StageRecord,
+    extracted: StageRecord,
+) -> list[StageRecord]:
+    """Let pairs meet the records of the archives, hop by hop, until none waits."""
     located = [_locate(engine, settings, consent, pairs, pairs.next_units("part"), extracted)]
     while any(file.rows for file in located[-1].files("pending")):
         units = located[-1].next_units("pending")
         located.append(
             _locate(engine, settings, consent, located[-1], units, extracted, len(located) + 1)
         )
-    settled = sum(record.rows_in for record in located)
-    if settled != pairs.rows_out:
-        raise AccountingError(
-            f"fetch-locate: {settled} pairs settled in {len(located)} hops, {pairs.rows_out} came "
-            "in: this is a fault of openwit, report it"
-        )
-    tables = to_tables(settings)
+    settled = sum(record.rows_in + _rows(record, "missing") for record in located)
+    _check("fetch-locate", settled, pairs.rows_out, f"{len(located)} hops")
+    return located
+
+
+def _collect(
+    engine: Engine,
+    settings: FetchSettings,
+    base: str,
+    located: Sequence[StageRecord],
+    libraries: dict[str, str | None],
+) -> StageRecord:
+    """Read the records that were found; under `archive` this is the stage's last step."""
     step = MapStep(
-        name=STAGE,
+        name=STAGE if settings.source == "archive" else f"{STAGE}-archive",
         stage=STAGE,
         version=VERSION,
-        parameters={
-            "fetch": {key: value for key, value in tables.items() if key not in _LOCATE_ONLY},
-            "libraries": libraries,
-        },
+        parameters={"fetch": _chosen(settings, IMAGE_KEYS), "libraries": libraries},
         outputs={"part": FETCHED},
         content_names=True,
         kernel=CollectKernel(settings=settings, base=base),
@@ -88,6 +126,7 @@ def _locate(
     """Run one hop: the pairs of `units`, files of `waiting`, meet the records of all archives."""
     rows = sum(source.rows for unit in units for source in unit.sources)
     buckets = bucket_count(rows, 1, settings.unit_rows)
+    keeps_missing = settings.source == "auto"
     step = ShuffleStep(
         name=f"{STAGE}-locate" if hop == 1 else f"{STAGE}-locate-{hop}",
         stage=STAGE,
@@ -98,13 +137,132 @@ def _locate(
             "source": settings.source,
             "libraries": {"ada-url": importlib.metadata.version("ada-url")},
         },
-        outputs={"part": LOCATED, "pending": PENDING},
-        kernel=LocateKernel(buckets=buckets, consent=consent),
+        outputs={"part": LOCATED, "pending": PENDING}
+        | ({"missing": MATCHED} if keeps_missing else {}),
+        kernel=LocateKernel(buckets=buckets, consent=consent, keeps_missing=keeps_missing),
         buckets=buckets,
         sort_keys={"pair": ["target", "pair_id"], "image": ["url", "source_file", "offset"]},
         schemas={"pair": PENDING, "image": RECORDS},
     )
     return engine.run(step, [*units, *extracted.next_units("images")], [waiting, extracted])
+
+
+def _ask_all(
+    engine: Engine,
+    settings: FetchSettings,
+    consent: ConsentSettings,
+    units: list[Unit],
+    upstream: list[StageRecord],
+    libraries: dict[str, str | None],
+) -> list[StageRecord]:
+    """Ask hosts; each further round takes exactly what the one before may ask again."""
+    rounds: list[StageRecord] = []
+    for number in range(1, settings.rounds + 1):
+        record = _ask(engine, settings, consent, number, units, upstream, libraries)
+        rounds.append(record)
+        if not sum(unit.notes["retryable"] for unit in record.units):
+            break
+        units, upstream = record.next_units("lost"), [record]
+    return rounds
+
+
+def _ask(
+    engine: Engine,
+    settings: FetchSettings,
+    consent: ConsentSettings,
+    number: int,
+    units: list[Unit],
+    upstream: list[StageRecord],
+    libraries: dict[str, str | None],
+) -> StageRecord:
+    """Run one round, on what is not known from an earlier one below the same ROOT."""
+    rows = sum(source.rows for unit in units for source in unit.sources)
+    buckets = bucket_count(rows, ROW_BYTES, engine.bucket_bytes)
+    tables = {
+        "images": _chosen(settings, IMAGE_KEYS),
+        "visits": _chosen(settings, WEB_KEYS),
+        "consent": to_tables(consent),
+        "grants": [[each.match, each.lanes, each.budget] for each in settings.site],
+        "libraries": libraries | {"tldextract": importlib.metadata.version("tldextract")},
+    }
+    step = ShuffleStep(
+        name=f"{STAGE}-r{number}",
+        stage=STAGE,
+        version=VERSION,
+        parameters=tables,
+        outputs={"part": FETCHED, "lost": LOST, "hosts": HOSTS},
+        accounts=False,
+        content_names=True,
+        kernel=WebKernel(buckets=buckets, settings=settings, consent=consent),
+        buckets=buckets,
+        sort_keys={
+            "pair": ["prio", "target", "pair_id"],
+            "known": ["url", "fetched_at", "blob", "blob_offset", "reason", "value"],
+        },
+        schemas={"pair": WAITING, "known": OUTCOMES},
+    )
+    fetched = Fetched(engine.root)
+    key = round_key(folder_of(step.name, spec_digest(step, upstream)), units)
+    known = fetched.known_units(key, tables) if number == 1 and settings.reuse == "auto" else []
+    record = engine.run(step, [*units, *known], upstream)
+    fetched.add(key, tables, record)
+    for unit in record.units:
+        forget_journals(engine.root, record.folder, unit.unit)
+    return record
+
+
+def _settle(
+    engine: Engine,
+    pairs: StageRecord,
+    located: list[StageRecord],
+    collected: StageRecord | None,
+    rounds: list[StageRecord],
+) -> StageRecord:
+    """Bring the rows of archive and rounds together, and the drops that stand."""
+    archive = [collected] if collected else []
+    units = [unit for each in archive for unit in each.next_units("part")]
+    for record in rounds:
+        asked = record.next_units("part", "lost")
+        units += map(_renamed, asked) if record is rounds[-1] else asked
+    step = MapStep(
+        name=STAGE,
+        stage=STAGE,
+        version=VERSION,
+        parameters={},
+        outputs={"part": FETCHED},
+        content_names=True,
+        kernel=SettleKernel(),
+    )
+    made = engine.run(step, units, [*archive, *rounds])
+    before = sum(sum(record.drops.values()) for record in (*located, *archive))
+    _check(STAGE, before + made.rows_in, pairs.rows_out, f"{len(rounds)} rounds")
+    return made
+
+
+def _renamed(unit: Unit) -> Unit:
+    """Return a unit of the last round: what it lost is lost for good."""
+    sources = tuple(
+        dataclasses.replace(source, role=LAST) if source.role == "lost" else source
+        for source in unit.sources
+    )
+    return dataclasses.replace(unit, sources=sources)
+
+
+def _check(what: str, settled: int, rows: int, steps: str) -> None:
+    if settled != rows:
+        raise AccountingError(
+            f"{what}: {settled} pairs settled in {steps}, {rows} came in: this is a fault of "
+            "openwit, report it"
+        )
+
+
+def _rows(record: StageRecord, role: str) -> int:
+    return sum(file.rows for file in record.files(role))
+
+
+def _chosen(settings: FetchSettings, names: Sequence[str]) -> dict[str, Any]:
+    tables = to_tables(settings)
+    return {name: tables[name] for name in names}
 
 
 def _libraries() -> dict[str, str | None]:

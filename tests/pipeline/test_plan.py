@@ -86,9 +86,22 @@ def test_a_plan_tells_done_stages_from_those_to_do_and_writes_nothing(
     assert during.stages[2].units_to_do == 1
     run_stages(loaded)
     assert all(stage.is_done for stage in make_plan(loaded).stages)
-    reseeded = load_config(str(config), ["select.seed=7"])
+    reseeded = load_config(str(config), ["select.seed=7", "shards.replace=true"])
     again = [stage.stage for stage in make_plan(reseeded).stages if stage.is_done]
     assert again == ["extract", "match"]
+
+
+def test_a_dataset_that_would_be_in_the_way_is_told_before_any_work(config: pathlib.Path) -> None:
+    run_stages(load_config(str(config)))
+    loaded = load_config(str(config), ["select.cap=7", "fetch.image_size=64"])
+    with pytest.raises(RefusedError, match=r"other .* \(fetch.image_size, select.cap\): choose"):
+        run_stages(loaded)
+    (name,) = write_archives(config.parent / "more", archives=1, pictures=3)
+    config.write_text(config.read_text().replace("paths = [", f"paths = ['more/{name}', "))
+    with pytest.raises(RefusedError, match=r"\(inputs\): choose another root"):
+        run_stages(load_config(str(config)))
+    assert make_plan(load_config(str(config)), until="balance").refusals == ()
+    run_stages(load_config(str(config), ["shards.replace=true"]))
 
 
 def test_an_input_that_is_added_is_one_unit_to_do(config: pathlib.Path) -> None:

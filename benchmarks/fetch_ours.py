@@ -1,0 +1,85 @@
+"""One bucket of `fetch` from the web, in a process of its own: `python -m benchmarks.fetch_ours`."""
+
+import argparse
+import json
+import pathlib
+import resource
+import time
+from typing import Any
+
+import certifi
+import pyarrow as pa
+
+from filters.consent.decision import ConsentSettings
+from manifests.format.ids import pair_id
+from pipeline.engine.parts import open_sink
+from pipeline.engine.units import Unit
+from pipeline.fetch.outcomes import HOSTS, LOST, OUTCOMES, WAITING
+from pipeline.fetch.settings import FetchSettings
+from pipeline.fetch.web import WebKernel, waiting_rows
+from pipeline.records import FETCHED, MATCHED
+from pipeline.visit.settings import SiteGrant
+
+ROW: dict[str, Any] = {
+    "text": "a text", "url_source": "src", "position": 0, "flags": [], "optout": [],
+    "source_file": "list", "source_offset": 0, "text_source": "alt", "lang": "en",
+    "matched_query_ids": [1], "seen": 1,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Fetch URLs and print CPU-seconds, wall-seconds, peak memory and rows as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("urls", type=pathlib.Path, help="a file of URLs, one a line")
+    parser.add_argument("out", type=pathlib.Path, help="a folder")
+    parser.add_argument("--bundle", default="", help="certificates to trust")
+    parser.add_argument("--polite", action="store_true", help="keep the default gaps")
+    options = parser.parse_args()
+    if options.bundle:
+        certifi.where = lambda: options.bundle  # type: ignore[assignment]
+    urls = options.urls.read_text("utf-8").split()
+    rows = [{**ROW, "url": url, "pair_id": pair_id(url, "a text")} for url in urls]
+    batch = pa.RecordBatch.from_pylist(rows, schema=MATCHED)
+    grant = SiteGrant(match="127.0.0.1", reason="ours", connections=64, delay_s=0.0)
+    ports = {int(url.split("/")[2].rpartition(":")[2]) for url in urls}
+    settings = FetchSettings(
+        source="web",
+        contact="https://example.org/bench",
+        allow_networks=("127.0.0.0/8",),
+        address_connections=64,
+        max_in_flight=256 if options.polite else 64,
+        site_budget=10**9,
+        ports=tuple(ports),
+        site=() if options.polite else (grant,),
+    )
+    kernel = WebKernel(buckets=1, settings=settings, consent=ConsentSettings(tdm_file=False))
+    table = pa.Table.from_batches([waiting_rows(batch, 0)]).sort_by(
+        [("prio", "ascending"), ("target", "ascending"), ("pair_id", "ascending")]
+    )
+    began, cpu = time.monotonic(), time.process_time()
+    with open_sink(
+        root=str(options.out),
+        folder="stages/fetch-r1",
+        stage="fetch",
+        unit=Unit(id="00000", sources=()),
+        outputs={"part": FETCHED, "lost": LOST, "hosts": HOSTS},
+        content_names=True,
+    ) as sink:
+        kernel.reduce(0, {"pair": table.cast(WAITING), "known": OUTCOMES.empty_table()}, sink)
+        record = sink.close("spec")
+    kept = next(file.rows for file in record.files if file.role == "part")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    print(
+        json.dumps(
+            {
+                "cpu_s": time.process_time() - cpu,
+                "wall_s": time.monotonic() - began,
+                "peak_bytes": peak,
+                "kept": kept,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Our own visit of pages: seeds to WARC files, in rounds that are resumed and bounded."""
