@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/gimp-manual
 QUICK ?=
+BENCHMARKS ?= extract fetch queries dedup
 
 .PHONY: setup run test slow lint format docs bench clean
 
@@ -41,6 +42,13 @@ format: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+
+# A benchmark that cannot get its peer or its data says so and exits with 3.
+bench: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
+	@mkdir -p out/bench
+	@for part in $(BENCHMARKS); do echo "== $$part"; \
+	  $(BIN)/python -m benchmarks.$$part --quick --json out/bench/$$part.json || [ $$? -eq 3 ] || exit 1; done
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
