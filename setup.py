@@ -19,10 +19,10 @@ REQUIRES = [
     "build>=1.2",
     "certifi>=2024.8.30",
     "duckdb>=1.1",
-    "fastwarc>=1.0",
     "fsspec>=2024.6",
     "imagehash>=4.3.2",
     "isal>=1.7",
+    "jinja2>=3.1",
     "msgspec>=0.19",
     "mwparserfromhell>=0.6.6",
     "numpy>=1.26,<2.5",
@@ -52,9 +52,6 @@ EXTRAS = {
         "tensorboard>=2.17",
         "torch>=2.6",
         "torchvision>=0.21",
-    ],
-    "img2dataset": [
-        "img2dataset>=1.47; python_version < '3.13'",
     ],
     "dev": [
         "cryptography>=42",
@@ -88,6 +85,7 @@ setuptools.setup(
     package_data={
         **{package: ["py.typed"] for package in PACKAGES},
         "filters.data": ["*"],
+        "manifests.report": ["page.*", "bundled/*.js"],
         "trainer.configs": ["*.json"],
     },
     install_requires=REQUIRES,

@@ -8,6 +8,7 @@ PYTHON is that of an environment with img2dataset 1.47.0, which needs other vers
 import argparse
 import io
 import json
+import math
 import os
 import pathlib
 import resource
@@ -22,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.fetch_web import authority, pictures, serving
+from benchmarks.harness import MissingError, report, run
 from pipeline.fetch.image import Prepared, prepare
 from pipeline.fetch.settings import FetchSettings
 
@@ -29,37 +31,42 @@ ROOT = pathlib.Path(__file__).parent.parent
 SIDE_PX = 256
 
 
-def main() -> int:
-    """Measure, print a table, write JSON; 3 if the peer is not there."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--peer", default=sys.executable, help="Python that has img2dataset")
-    options = parser.parse_args()
+def main(*, quick: bool, path: str, peer: str) -> None:
+    """Measure both tools, the quality of what they store, and how a run meets slow hosts.
+
+    Raises:
+        MissingError: if the peer is not there.
+    """
     version = "import importlib.metadata as m; print(m.version('img2dataset'))"
-    found = subprocess.run([options.peer, "-c", version], capture_output=True, text=True)  # noqa: S603
+    found = subprocess.run([peer, "-c", version], capture_output=True, text=True, check=False)  # noqa: S603
     if found.returncode:
-        print("error: img2dataset: not in this environment: name another with --peer PYTHON")
-        return 3
-    sizes, repeats = ((200, 600), 1) if options.quick else ((1000, 4000), 3)
+        raise MissingError("img2dataset: not in this environment: name another with --peer PYTHON")
+    sizes, repeats = ((200, 600), 1) if quick else ((1000, 4000), 3)
     metrics: dict[str, float] = {}
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        bodies = pictures(60 if options.quick else 400)
+        bodies = pictures(60 if quick else 400)
         pem, bundle = authority(folder)
-        print(f"img2dataset {found.stdout.strip()}, {len(bodies)} images, mean "
-              f"{sum(map(len, bodies)) // len(bodies):,} bytes")  # fmt: skip
         for scheme, key in (("http", None), ("https", pem)):
             with serving(bodies, key) as port:
                 url = f"{scheme}://127.0.0.1:{port}"
-                metrics |= compare(folder / scheme, url, sizes, repeats, options.peer, bundle)
+                measured = compare(folder / scheme, url, sizes, repeats, peer, bundle)
+            metrics |= measured
+            rows.append({"transport": scheme, **_columns(scheme, measured)})
         metrics |= quality(bodies, folder / "http")
-        metrics |= slow_hosts(folder, quick=options.quick)
-    for metric, value in metrics.items():
-        print(f"{metric:<28}{value:>12,.3f}")
-    if options.json:
-        options.json.write_text(json.dumps(metrics, indent=1))
-    return 0
+        metrics |= slow_hosts(folder, quick=quick)
+    report(list(rows[0]), rows, metrics, path)
+
+
+def _columns(scheme: str, measured: dict[str, float]) -> dict[str, float]:
+    return {
+        "CPU-ms an image": measured[f"{scheme}_cpu_ms"],
+        "img2dataset": measured[f"{scheme}_peer_cpu_ms"],
+        "times": measured[f"{scheme}_ratio"],
+        "peak MiB": measured["peak_mib"],
+        "img2dataset MiB": measured["peer_peak_mib"],
+    }
 
 
 def compare(
@@ -78,9 +85,9 @@ def compare(
             listed = folder / f"{repeat}-{size}.txt"
             listed.parent.mkdir(exist_ok=True)
             listed.write_text("".join(f"{url}/{number}.jpg\n" for number in range(size)))
-            for tool, run in (("ours", run_ours), ("peer", run_peer)):
+            for tool, measure in (("ours", run_ours), ("peer", run_peer)):
                 out = folder / f"{tool}-{repeat}-{size}"
-                cpu, peak = run(listed, out, size, peer, bundle)
+                cpu, peak = measure(listed, out, size, peer, bundle)
                 costs[tool].setdefault(size, []).append(cpu)
                 peaks[tool].append(peak)
     scheme = url.partition(":")[0]
@@ -126,6 +133,9 @@ def run_peer(
         "             thread_count=64, image_size=256, resize_mode='keep_ratio',\n"
         "             resize_only_if_bigger=True, encode_quality=95, output_format='webdataset',\n"
         "             input_format='txt', number_sample_per_shard=5000, retries=0, timeout=30)\n"
+        "    used = [resource.getrusage(who).ru_maxrss for who in\n"
+        "            (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n"
+        "    open(sys.argv[2] + '/peak.json', 'w').write(json.dumps(max(used)))\n"
     )
     script = listed.with_suffix(".py")
     script.write_text(code)
@@ -143,7 +153,7 @@ def run_peer(
     if kept != size:
         raise RuntimeError(f"img2dataset kept {kept} of {size}: {done.stderr[-500:]}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu, after.ru_maxrss << 10
+    return cpu, json.loads((out / "peak.json").read_text()) << 10
 
 
 def quality(bodies: list[bytes], folder: pathlib.Path) -> dict[str, float]:
@@ -206,7 +216,7 @@ def _compare(ideal: Image.Image, stored: bytes) -> tuple[float, float]:
     ssim = ((2 * means[0] * means[1] + low) * (2 * both + high)) / (
         (means[0] ** 2 + means[1] ** 2 + low) * (spread[0] + spread[1] + high)
     )
-    return float(10 * np.log10(255**2 / max(error, 1e-9))), float(ssim.mean())
+    return 10 * math.log10(255**2 / max(float(error), 1e-9)), float(ssim.mean())
 
 
 def _windows(luma: Any) -> Any:
@@ -249,4 +259,9 @@ def slow_hosts(folder: pathlib.Path, *, quick: bool) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few images, short answers")
+    parser.add_argument("--json", default="", help="where the metrics go")
+    parser.add_argument("--peer", default=sys.executable, help="Python that has img2dataset")
+    given = parser.parse_args()
+    run(lambda: main(quick=given.quick, path=given.json, peer=given.peer))

@@ -1,9 +1,10 @@
-"""One bucket of `fetch` from the web, in a process of its own: `python -m benchmarks.fetch_ours`."""
+"""One bucket of `fetch` from the web, in a process of its own: see `benchmarks.fetch`."""
 
 import argparse
 import json
 import pathlib
 import resource
+import sys
 import time
 from typing import Any
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--polite", action="store_true", help="keep the default gaps")
     options = parser.parse_args()
     if options.bundle:
-        certifi.where = lambda: options.bundle  # type: ignore[assignment]
+        certifi.where = lambda: options.bundle
     urls = options.urls.read_text("utf-8").split()
     rows = [{**ROW, "url": url, "pair_id": pair_id(url, "a text")} for url in urls]
     batch = pa.RecordBatch.from_pylist(rows, schema=MATCHED)
@@ -69,16 +70,13 @@ def main() -> None:
         record = sink.close("spec")
     kept = next(file.rows for file in record.files if file.role == "part")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    print(
-        json.dumps(
-            {
-                "cpu_s": time.process_time() - cpu,
-                "wall_s": time.monotonic() - began,
-                "peak_bytes": peak,
-                "kept": kept,
-            }
-        )
-    )
+    used = {
+        "cpu_s": time.process_time() - cpu,
+        "wall_s": time.monotonic() - began,
+        "peak_bytes": peak,
+        "kept": kept,
+    }
+    sys.stdout.write(json.dumps(used))
 
 
 if __name__ == "__main__":

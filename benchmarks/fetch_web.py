@@ -19,10 +19,13 @@ from cryptography.x509.oid import NameOID
 from PIL import Image
 
 MEAN_SIDE_PX = 1000
+JPEG_SHARE = 0.87
+PROGRESSIVE_SHARE = 0.25
 
 
 def pictures(count: int, side_px: int = MEAN_SIDE_PX) -> list[bytes]:
     """Return files in the mix of the web: most are JPEG, a quarter of these progressive."""
+    grain = np.random.default_rng(0).normal(0, 7, (2 * side_px, 2 * side_px, 1)).astype(np.int16)
     made = []
     for number in range(count):
         random = np.random.default_rng(number)
@@ -30,14 +33,14 @@ def pictures(count: int, side_px: int = MEAN_SIDE_PX) -> list[bytes]:
         height = int(side_px * side_px / width)
         small = random.integers(0, 256, (height // 20, width // 20, 3), dtype=np.uint8)
         smooth = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-        noise = random.normal(0, 7, (height, width, 1))
-        pixels = (np.asarray(smooth) + noise).clip(0, 255).astype(np.uint8)
+        pixels = np.asarray(smooth, np.int16) + grain[:height, :width]
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
         buffer = io.BytesIO()
-        if random.uniform() < 0.87:
-            is_progressive = bool(random.uniform() < 0.25)
-            Image.fromarray(pixels).save(buffer, "JPEG", quality=80, progressive=is_progressive)
+        if random.uniform() < JPEG_SHARE:
+            is_progressive = bool(random.uniform() < PROGRESSIVE_SHARE)
+            image.save(buffer, "JPEG", quality=75, progressive=is_progressive)
         else:
-            Image.fromarray(pixels).quantize(64).save(buffer, "PNG")
+            image.convert("P").save(buffer, "PNG", compress_level=1)
         made.append(buffer.getvalue())
     return made
 

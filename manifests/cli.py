@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 
 from manifests.base.command import run_app
-from manifests.commands import change, derive, look
+from manifests.commands import change, derive, give, look
 from manifests.commands.shared import app
 
-__all__ = ["app", "change", "derive", "look", "main"]
+__all__ = ["app", "change", "derive", "give", "look", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -76,6 +76,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse tables that contradict each other."""
+        if self.input.kind != "warc" and self.fetch.source == "archive":
+            raise ValueError(
+                f"fetch.source must be 'web' with input.kind {self.input.kind!r}, which holds no "
+                "images, got 'archive'"
+            )
         if self.select.counts_file and self.balance.mode != "probabilistic":
             raise ValueError(
                 f"balance.mode must be 'probabilistic' with select.counts_file, got "

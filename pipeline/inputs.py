@@ -98,12 +98,14 @@ def expand_paths(paths: Sequence[str], folder: str) -> list[str]:
 
 
 def logical_name(path: str, base: str) -> str:
-    """Return a path relative to the base, with `/`.
+    """Return a path relative to the base, with `/`; a URI outside it is its own name.
 
     Raises:
-        RefusedError: if it is outside, or has control characters.
+        RefusedError: if a local path is outside, or a name has control characters.
     """
     head = base.rstrip("/") + "/"
+    if not files.is_local(path) and not path.startswith(head):
+        head = ""
     if not path.startswith(head):
         raise RefusedError(
             f"input.base: {path} is outside {base}: set it to a folder that holds all inputs"

@@ -139,6 +139,12 @@ def _units(loaded: LoadedConfig, *, hashing: bool = True) -> list[Unit]:
     return input_units(settings.input, loaded.folder, loaded.root, hashing=hashing)
 
 
+def _base(loaded: LoadedConfig) -> str:
+    """Return the folder or URI below which the archives lie."""
+    settings = loaded.settings
+    return loaded.root if settings.crawl.seeds else input_base(settings.input, loaded.folder)
+
+
 def _forecast(
     loaded: LoadedConfig, queries: RunList, records: Sequence[StageRecord]
 ) -> tuple[CapForecast, ...]:
@@ -181,8 +187,7 @@ def walk(
     yield "match"
     chosen = preselect.run(engine, loaded.select, settings.preselect, *listed, matched)
     yield "preselect"
-    is_crawled = bool(settings.crawl.seeds)
-    base = loaded.root if is_crawled else input_base(settings.input, loaded.folder)
+    base = _base(loaded)
     fetched = fetch.run(engine, settings.fetch, settings.consent, base, chosen.pairs, extracted)
     yield "fetch"
     deduped = dedup.run(engine, loaded.dedup, fetched)

@@ -58,6 +58,7 @@ def drop(
     value = {"kind": "openwit-drop", "ok": True, "applied": apply} | plan.to_json()
     lines = [
         f"{len(plan.rows)} rows, {plan.alternates} alternate texts of others, "
+        f"{plan.examples} examples of the ledger, "
         f"{len(plan.shards)} shards, {bytes_text(plan.bytes)}"
     ]
     lines += [f"no match: {each.kind} {each.value}" for each in plan.unmatched]

@@ -5,9 +5,40 @@ from typing import Annotated
 import typer
 
 from manifests.base.console import say
+from manifests.base.errors import ExitCode
 from manifests.commands.shared import AsJson, Dataset, Out, Quiet, Seed, app, show_result
 from manifests.format.manifest import Manifest
-from manifests.format.records import By, OnDuplicate
+from manifests.format.records import By, From, OnDuplicate
+
+
+@app.command(epilog="Example: openwit-manifest build out/dataset --from records")
+def build(
+    folder: Annotated[str, typer.Argument(help="The folder that holds the shards.")],
+    from_: Annotated[From, typer.Option("--from", help="What they are.")],
+    caption: Annotated[
+        str, typer.Option(help="txt, or json:FIELD; default: txt, else the JSON's caption.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="Name of the dataset.")] = "openwit",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a manifest for shards that have none; no tar is changed. Exit 1 if samples are left."""
+    from manifests.derivation.build import from_records
+    from manifests.derivation.foreign.build import from_foreign
+
+    if from_ == "records":
+        built = from_records(folder, name=name)
+    else:
+        built = from_foreign(folder, from_, caption=caption, name=name, quiet=quiet)
+    made, is_whole = built.manifest, not built.skipped and not built.truncated
+    value = {"kind": "openwit-build", "ok": is_whole, "shards": len(made.shards)} | _made(made)
+    value |= {"skipped": dict(built.skipped), "truncated": list(built.truncated)}
+    lines = [f"{len(made.shards)} shards, {made.samples} samples, {made.digest}"]
+    lines += [f"skipped: {reason} {count}" for reason, count in built.skipped.items()]
+    lines += [f"ends too early: {path}" for path in built.truncated]
+    show_result(value, lines, as_json)
+    if not is_whole:
+        raise typer.Exit(ExitCode.FINDINGS)
 
 
 def _made(manifest: Manifest) -> dict[str, object]:

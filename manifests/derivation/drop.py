@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from manifests.base import storage
 from manifests.base.errors import OpenwitError
 from manifests.base.lock import locked
-from manifests.derivation.choosing.plan import Plan
+from manifests.derivation.choosing.plan import Plan, named_examples
 from manifests.derivation.choosing.selectors import Selector
 from manifests.derivation.copying.members import SOURCE, windows
 from manifests.derivation.copying.rewrite import joined_schema
@@ -46,7 +45,7 @@ def apply_drop(
     source = plan.source
     with locked(source.root, LOCK_NAME):
         _check_same(source)
-        made = _write(plan, reason, date, request) if plan.shards else source
+        made = _write(plan, reason, date, request) if plan.shards or plan.examples else source
         if made is not source:
             _check_same(source)
             commit(source.root, made)
@@ -147,20 +146,8 @@ def _renamed(path: str, revision: int) -> str:
 
 def _scrubbed(plan: Plan, file: ListedFile, revision: int) -> ListedFile:
     """Return a ledger file whose examples name nothing that goes; itself if they do not."""
-    path = plan.source.path(file.path)
-    with storage.open_read(path) as opened:
-        table = pq.read_table(opened).select(LEDGER.names).cast(LEDGER)
-    named = [
-        identity in plan.rows
-        or url in plan.texts
-        or caption in plan.texts
-        or plan.matcher.place(url) is not None
-        for identity, url, caption in zip(
-            *(table[name].to_pylist() for name in ("pair_id", "url", "caption")), strict=True
-        )
-    ]
-    shown = pc.or_(table["url"].is_valid(), table["caption"].is_valid())
-    hidden = pc.and_(pa.array(named, pa.bool_()), shown)
+    table = read_list(plan.source, file, LEDGER)
+    hidden = named_examples(plan, table)
     if not pc.any(hidden).as_py():
         return file
     nothing = pa.scalar(None, pa.string())

@@ -14,6 +14,8 @@ By = Literal["pair_id", "sha256", "phash", "cluster_id", "host", "page_host"]
 
 Reason = Literal["takedown", "optout", "legal", "quality", "other"]
 """Why pairs are withdrawn from a finished dataset."""
+From = Literal["records", "img2dataset", "webdataset", "datacomp"]
+"""What a manifest is built from."""
 OnDuplicate = Literal["error", "first"]
 """What a pair id in two datasets is, when they are merged."""
 

@@ -118,7 +118,7 @@ class _Listing:
                 schema=schema if isinstance(schema, list) else None,
                 sorted_ids=self.value.get("order") == "pair_id",
                 queries=queries,
-                basis=str(basis),
+                basis=str(basis or "original"),
                 skipped=skipped & {shard.tar.path, shard.parquet.path},
             )
 

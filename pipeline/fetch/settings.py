@@ -86,10 +86,6 @@ class FetchSettings(ImageSettings, VisitSettings):
     """Pairs of a unit of the archive, as a target: there are as many units as the smallest power of
     two that keeps the mean at most this. Smaller units lose less to a crash and spread better over
     workers."""
-    engine: Literal["pycurl", "img2dataset"] = "pycurl"
-    """What asks the web; `img2dataset` has no guard against hosts and needs `trusted`."""
-    trusted: bool = False
-    """Whether every host of the list is known to be harmless, as `img2dataset` needs."""
     rounds: int = 3
     """How often what failed for now is asked again, the first time counted; provisional."""
     reuse: Literal["auto", "never"] = "auto"
@@ -108,11 +104,6 @@ class FetchSettings(ImageSettings, VisitSettings):
         for name in ("unit_rows", "rounds", "pairs_per_url", "segment_bytes"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
-        if self.engine == "img2dataset" and not self.trusted:
-            raise ValueError(
-                "engine: img2dataset has no limit a host, no deadline and no check of addresses: "
-                "set trusted = true if every host of the list is known, or use pycurl"
-            )
 
     @property
     def needs_network(self) -> bool:

@@ -17,7 +17,7 @@ from manifests.format import Manifest
 MakeDataset = Callable[..., Manifest]
 COMMANDS = (
     *("show", "verify", "stats", "diff", "provenance"),
-    *("split", "merge", "sample", "filter", "drop", "gc"),
+    *("split", "merge", "sample", "filter", "drop", "gc", "build", "export", "report"),
 )
 
 

@@ -62,3 +62,12 @@ def test_the_queries_table_can_be_read_alone(tmp_path: pathlib.Path) -> None:
     assert load_queries(str(config)).wordnet == str(tmp_path / "dict")
     with pytest.raises(ConfigError, match="budgt"):
         load_queries(str(config), ["queries.budgt=1"])
+
+
+def test_archives_of_metadata_and_lists_hold_no_images(path: str) -> None:
+    for kind in ("wat", "urls"):
+        with pytest.raises(ConfigError, match=f"must be 'web' with input.kind '{kind}'"):
+            load_config(path, [f'input.kind="{kind}"', 'fetch.source="archive"'])
+        assert load_config(
+            path, [f'input.kind="{kind}"', 'fetch.source="web"', 'fetch.contact="a@b.example"']
+        )

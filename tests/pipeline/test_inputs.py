@@ -5,7 +5,7 @@ import pytest
 
 from manifests.base.errors import RefusedError
 from pipeline.engine import files
-from pipeline.inputs import input_units
+from pipeline.inputs import input_units, logical_name
 from pipeline.readers.kinds import InputSettings
 
 
@@ -121,3 +121,9 @@ def test_without_hashing_nothing_is_read_or_written(folder: pathlib.Path) -> Non
     (hashed,) = input_units(settings("warc/a.warc.gz"), str(folder), str(root))
     (again,) = input_units(settings("warc/a.warc.gz"), str(folder), str(root), hashing=False)
     assert again == hashed
+
+
+def test_a_uri_outside_the_base_is_its_own_name() -> None:
+    url = "https://data.example/crawl/a.warc.gz"
+    assert logical_name(url, "/folder") == url
+    assert logical_name(url, "https://data.example") == "crawl/a.warc.gz"

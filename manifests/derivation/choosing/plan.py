@@ -3,11 +3,17 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from manifests.base import storage
 from manifests.base.errors import RefusedError
 from manifests.derivation.choosing.selectors import COLUMNS, Matcher, Selector
+from manifests.derivation.copying.tables import read_list
 from manifests.format.manifest import Manifest, load
 from manifests.format.naming import EXPORT_NAMES
+from manifests.format.schema import LEDGER
 
 
 @dataclasses.dataclass
@@ -22,6 +28,8 @@ class Plan:
     """URLs and captions that go; the ledger forgets them too."""
     alternates: int = 0
     """Alternate texts of pairs that stay."""
+    examples: int = 0
+    """Dropped pairs of which the ledger will forget URL and caption."""
     shards: dict[int, list[bool]] = dataclasses.field(default_factory=dict)
     """By position of each shard that changes: which of its rows stay."""
     bytes: int = 0
@@ -35,6 +43,7 @@ class Plan:
         return {
             "rows": len(self.rows),
             "alternates": self.alternates,
+            "examples": self.examples,
             "shards": len(self.shards),
             "bytes": self.bytes,
             "unmatched": [dataclasses.asdict(selector) for selector in self.unmatched],
@@ -75,10 +84,28 @@ def plan_drop(uri: str, matcher: Matcher) -> Plan:
                 used.add(hit)
                 plan.rows[row["pair_id"]] = (hit, row["original_sha256"])
                 plan.texts |= {row["url"], row["caption"]}
+    for file in source.listed("ledger"):
+        plan.examples += pc.sum(named_examples(plan, read_list(source, file, LEDGER))).as_py() or 0
     plan.unmatched = [each for each in matcher.selectors if each not in used]
     plan.stale = [name for name in EXPORT_NAMES
                   if storage.size_bytes(source.path(name)) is not None]  # fmt: skip
     return plan
+
+
+def named_examples(plan: Plan, table: pa.Table) -> pa.BooleanArray:
+    """Return which rows of a ledger hold a URL or caption that is to be forgotten."""
+    hidden = np.zeros(len(table), np.bool_)
+    shown = pc.or_(table["url"].is_valid(), table["caption"].is_valid()).to_numpy()
+    for at in np.flatnonzero(shown).tolist():
+        identity, url, caption = (table[name][at].as_py() for name in ("pair_id", "url", "caption"))
+        hidden[at] = (
+            identity in plan.rows
+            or url in plan.texts
+            or caption in plan.texts
+            or plan.matcher.pair(identity) is not None
+            or plan.matcher.place(url) is not None
+        )
+    return pa.array(hidden)
 
 
 def _lost(matcher: Matcher, alternates: list[dict[str, Any]]) -> list[Selector]:

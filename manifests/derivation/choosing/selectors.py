@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from manifests.base import storage
 from manifests.base.errors import RefusedError
+from manifests.format.ids import host_of
 
 Kind = Literal["pair_id", "url", "domain", "sha256", "phash"]
 COLUMNS = ("pair_id", "url", "page_url", "alternates", "sha256", "original_sha256", "phash")
@@ -131,6 +132,10 @@ class Matcher:
             or near[at]
             for at in range(len(table))
         ]
+
+    def pair(self, identity: str | None) -> Selector | None:
+        """Return the selector that names a pair id, or None."""
+        return self._exact("pair_id", identity)
 
     def place(self, url: str | None) -> Selector | None:
         """Return the selector that names a URL, or a host on it, or None."""

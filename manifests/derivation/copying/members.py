@@ -63,4 +63,11 @@ def read_members(
                 )
     has_json = table["json_offset"].is_valid().to_pylist()
     jsons = [data if has else None for data, has in zip(found[2 * count :], has_json, strict=True)]
-    return found[:count], found[count : 2 * count], jsons
+    # A foreign caption may come out of a JSON member: then there is no text to copy.
+    texts = [
+        text or caption.encode()
+        for text, caption in zip(
+            found[count : 2 * count], table["caption"].to_pylist(), strict=True
+        )
+    ]
+    return found[:count], texts, jsons

@@ -8,7 +8,7 @@ from typing import Any
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, above which it warns."""
-FORMATS = ["JPEG"]
+FORMATS = ("JPEG",)
 """What an image may be: all are named `.jpg`."""
 
 
@@ -25,14 +25,16 @@ def differing_keys(data: bytes, expected: bytes) -> set[str]:
     return {name[:50] for name in names} or {"written in another way"}
 
 
-def decode_problem(data: bytes, row: Mapping[str, Any]) -> tuple[str, str]:
+def decode_problem(
+    data: bytes, row: Mapping[str, Any], formats: tuple[str, ...] = FORMATS
+) -> tuple[str, str]:
     """Decode an image and return a finding's code and message, both empty if all is well."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is checked here
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     return "image_too_large", f"{width} x {height} px, at most {MAX_PIXELS}"

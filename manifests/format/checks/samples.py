@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from manifests.base import storage
 from manifests.base.errors import OpenwitError
+from manifests.format.checks.foreign import check_foreign
 from manifests.format.checks.tar_pass import TarPass
 from manifests.format.reader import ShardReader
 from manifests.format.records import Finding
@@ -24,6 +25,7 @@ COLUMNS = sorted(
         "selected_by",
         "phash",
         "reencoded",
+        "image_source",
         *JSON_TEXTS,
         *JSON_NUMBERS,
         *OFFSET_COLUMNS,
@@ -57,7 +59,7 @@ def check_samples(
 
     Args:
         reader: the shard.
-        sorted_ids: whether pair ids must ascend.
+        sorted_ids: whether pair ids must ascend; else the tar is as somebody else wrote it.
         queries: rows of `queries.parquet`; None: not known.
         skip: rows whose image is not decoded, because a decoder died of it before.
         basis: `original` or `stored`: which image has the perceptual hash, to compare it; empty:
@@ -79,7 +81,9 @@ def check_samples(
         _check_order(reader, rows, sorted_ids, check)
         check.kept = _check_queries(reader, rows, "query_ids", queries, check)
         check.selected = _check_queries(reader, rows, "selected_by", queries, check)
-    if reader.shard.tar.path not in missing:
+    if reader.shard.tar.path not in missing and not sorted_ids:
+        check.findings += check_foreign(reader, rows, skip=skip, progress=progress)
+    elif reader.shard.tar.path not in missing:
         try:
             with storage.open_read(reader.tar_path) as file:
                 passed = TarPass(reader, rows, file, skip=skip, basis=basis, progress=progress)

@@ -1,0 +1,1 @@
+"""`report`: a dataset as one HTML page that needs no network."""

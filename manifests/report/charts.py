@@ -1,0 +1,118 @@
+"""Vega-Lite specifications: data is values only, never part of an expression, title or signal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+"""A name, not fetched."""
+ROW_PX = 22
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _chart(rows: Rows, height: int, **spec: Any) -> dict[str, Any]:
+    return {
+        "$schema": SCHEMA,
+        "width": "container",
+        "height": height,
+        "data": {"values": [dict(row) for row in rows]},
+        **spec,
+    }
+
+
+def funnel_chart(rows: Rows) -> dict[str, Any]:
+    """Return a bar per stage: what went on, and what was dropped."""
+    order = list(dict.fromkeys(row["stage"] for row in rows))
+    return _chart(
+        rows,
+        ROW_PX * len(order) + 10,
+        mark={"type": "bar"},
+        encoding={
+            "y": {"field": "stage", "type": "nominal", "sort": order, "title": None},
+            "x": {"field": "rows", "type": "quantitative", "title": "rows"},
+            "color": {
+                "field": "fate",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": ["went on", "dropped"], "range": ["#2f7d6b", "#d98b4a"]},
+                "legend": {"orient": "bottom"},
+            },
+            "order": {"field": "place", "type": "quantitative"},
+        },
+    )
+
+
+def rank_chart(rows: Rows, cap: int | None) -> dict[str, Any]:
+    """Return pairs per query by rank, before and after the cap, on two logarithmic axes."""
+    log = {"type": "log"}
+    encoding = {
+        "x": {"field": "rank", "type": "quantitative", "scale": log, "title": "rank of the query"},
+        "y": {"field": "pairs", "type": "quantitative", "scale": log, "title": "pairs"},
+        "color": {
+            "field": "when",
+            "type": "nominal",
+            "title": None,
+            "scale": {
+                "domain": ["before the cap", "in the dataset"],
+                "range": ["#d98b4a", "#2f7d6b"],
+            },
+            "legend": {"orient": "bottom"},
+        },
+    }
+    layers: list[dict[str, Any]] = [{"mark": {"type": "line"}, "encoding": encoding}]
+    if cap:
+        rule = {"y": {"datum": cap, "type": "quantitative", "scale": log}}
+        mark = {"type": "rule", "strokeDash": [5, 4], "color": "#8a6fb0"}
+        layers.append({"mark": mark, "encoding": rule})
+    return _chart(rows, 260, layer=layers)
+
+
+def histogram(rows: Rows, title: str) -> dict[str, Any]:
+    """Return bars in the order of their rows: `bin` and `count`."""
+    x = {"field": "bin", "type": "ordinal", "sort": [row["bin"] for row in rows], "title": title}
+    return _chart(
+        rows,
+        180,
+        mark={"type": "bar", "color": "#2f7d6b"},
+        encoding={
+            "x": x,
+            "y": {"field": "count", "type": "quantitative", "title": "pairs"},
+        },
+    )
+
+
+def top_chart(rows: Rows) -> dict[str, Any]:
+    """Return the most frequent values as bars: `value` and `pairs`."""
+    names = [row["value"] for row in rows]
+    return _chart(
+        rows,
+        ROW_PX * max(1, len(rows)),
+        mark={"type": "bar", "color": "#2f7d6b"},
+        encoding={
+            "y": {
+                "field": "value",
+                "type": "nominal",
+                "sort": names,
+                "title": None,
+                "axis": {"labelLimit": 180},
+            },
+            "x": {"field": "pairs", "type": "quantitative", "title": "pairs"},
+        },
+    )
+
+
+def curve(rows: Rows, name: str) -> dict[str, Any]:
+    """Return a value of training by step."""
+    return _chart(
+        rows,
+        180,
+        mark={"type": "line", "color": "#2f7d6b"},
+        encoding={
+            "x": {"field": "step", "type": "quantitative", "title": "step"},
+            "y": {
+                "field": "value",
+                "type": "quantitative",
+                "title": name,
+                "scale": {"zero": False},
+            },
+        },
+    )
