@@ -22,18 +22,15 @@ BUCKET_ROWS = 1 << 16
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def near_pairs(
-    hashes: NDArray[np.uint8], settings: DedupSettings, counts: Counts
-) -> NDArray[np.uint64]:
-    """Return the edges of all tables as better << 32 | worse, each once; ranks are row numbers."""
-    probes = Probes(
-        hashes=hashes,
-        chroma=np.broadcast_to(np.uint8(128), (len(hashes), 32)),
-        flags=np.zeros(len(hashes), np.uint8),
-        ranks=ranks_of(len(hashes)),
-        texts=np.broadcast_to(np.uint64(0), len(hashes)),
-        fixed=np.broadcast_to(np.False_, len(hashes)),
-    )
+def near_pairs(probes: Probes, settings: DedupSettings, counts: Counts) -> NDArray[np.uint64]:
+    """Return the edges of all tables as better << 32 | worse row, each once.
+
+    Args:
+        probes: in the order of their ranks.
+        settings: thresholds and bands.
+        counts: grows by what was done.
+    """
+    hashes = probes.hashes
     bands, found = settings.bands(len(hashes)), [np.zeros(0, np.uint64)]
     for table in range(bands.tables):
         for keys, rows in _buckets(*bands.of_table(hashes, table)):
@@ -87,7 +84,15 @@ def choose(hashes: NDArray[np.uint8], settings: DedupSettings) -> tuple[int, int
     """Return how many images stay, how many edges were found, and what was compared."""
     counts = Counts()
     distinct = drop_copies(hashes)
-    edges = near_pairs(distinct, settings, counts)
+    probes = Probes(
+        hashes=distinct,
+        chroma=np.broadcast_to(np.uint8(128), (len(distinct), 32)),
+        flags=np.zeros(len(distinct), np.uint8),
+        ranks=ranks_of(len(distinct)),
+        texts=np.broadcast_to(np.uint64(0), len(distinct)),
+        fixed=np.broadcast_to(np.False_, len(distinct)),
+    )
+    edges = near_pairs(probes, settings, counts)
     better = (edges >> np.uint64(32)).astype(np.int64)
     worse = (edges & np.uint64(0xFFFFFFFF)).astype(np.int64)
     dup_of = first_independent_set(better, worse, len(distinct))

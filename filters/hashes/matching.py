@@ -39,10 +39,11 @@ class Nearness:
     threshold: int
     """Bits in which two photographs may differ."""
     threshold_graphic: int
-    """The same if one of the two is graphic."""
+    """The same if both are graphic: drawings of one series differ in little."""
     chroma_max: int
     """Levels by which their colours may differ in the mean."""
     chroma_max_graphic: int
+    """The same if both are graphic."""
     match_gray: bool = False
     """Whether a gray and a coloured probe may be near whatever their colours."""
     max_bucket: int = 512
@@ -240,7 +241,7 @@ def near(
     close = np.flatnonzero(distance <= max(nearness.threshold, nearness.threshold_graphic))
     left, right, distance = left[close], right[close], distance[close]
     one, other = probes.flags[left], probes.flags[right]
-    graphic = ((one | other) & GRAPHIC) != 0
+    graphic = (one & other & GRAPHIC) != 0
     found = distance <= np.where(graphic, nearness.threshold_graphic, nearness.threshold)
     # A flat image's probe is the digest of its pixels: equal or not.
     found &= np.where((one & FLAT) != 0, distance == 0, True) & (((one ^ other) & FLAT) == 0)

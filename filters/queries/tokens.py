@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.queries.match_form import JOIN, SEPARATOR, Case, match_forms
+from filters.queries.match_form import JOIN, SEPARATOR, V1_BLANKS, V1_SPACED, Case, match_forms
 from filters.queries.phrases import WORD_BYTES, Tokens
 
 _WORD, _BLANK, _MARK, _JOIN = range(4)
@@ -29,8 +29,8 @@ def _classes() -> NDArray[np.uint8]:
 
 _CLASSES = _classes()
 _V1_CLASSES = np.full(256, _WORD, np.uint8)
-_V1_CLASSES[list(b" \t\r\n")] = _BLANK
-_V1_CLASSES[list(b",.;:?!`")] = _MARK
+_V1_CLASSES[list(f" {V1_BLANKS}".encode())] = _BLANK
+_V1_CLASSES[list(V1_SPACED.encode())] = _MARK
 _SPLIT_CLASSES = np.full(256, _WORD, np.uint8)
 _SPLIT_CLASSES[list(b" \n")] = _BLANK
 

@@ -19,14 +19,15 @@ TASKS = ("zero-shot-image-classification", "text-to-image", "image-to-text")
 
 
 def hf_card(manifest: Manifest) -> dict[str, bytes]:
-    """Return the card: licence, size, and one configuration each for tars and rows.
+    """Return the card: licence, size, and the tars as the one configuration.
+
+    `datasets` takes one reader for all configurations of a folder, so the rows are none.
 
     Raises:
         RefusedError: if images have several extensions, which `datasets` types by the first one.
     """
     if manifest.image_ext == "mixed":
         raise RefusedError(f"{manifest.root}: image_ext mixed: datasets takes one extension")
-    folders = [f"{folder}/" if folder else "" for folder in _folders(manifest)]
     # JSON texts are YAML too, whatever they hold.
     head = [
         "---",
@@ -37,18 +38,15 @@ def hf_card(manifest: Manifest) -> dict[str, bytes]:
         "tags:\n- webdataset\n- image-text\n- openwit",
         "configs:",
         "- config_name: samples\n  default: true\n  data_files:\n  - split: train\n    path: "
-        f'"{folders[0]}*.tar"',
-        f'- config_name: rows\n  data_files:\n  - split: train\n    path: "{folders[1]}*.parquet"',
+        + json.dumps(f"{_folder(manifest)}*.tar"),
         "---",
     ]
     return {"README.md": ("\n".join([*head, "", *_body(manifest)]) + "\n").encode()}
 
 
-def _folders(manifest: Manifest) -> tuple[str, str]:
-    if not manifest.shards:
-        return "shards", "shards"
-    first = manifest.shards[0]
-    return first.tar.path.rpartition("/")[0], first.parquet.path.rpartition("/")[0]
+def _folder(manifest: Manifest) -> str:
+    path = manifest.shards[0].tar.path if manifest.shards else "shards/"
+    return path[: path.rfind("/") + 1]
 
 
 def _license(license_text: str | None) -> list[str]:

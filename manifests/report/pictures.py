@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from manifests.base.errors import OpenwitError
 from manifests.format.checks.members import MAX_PIXELS
@@ -68,7 +68,7 @@ def largest_groups(manifest: Manifest, count: int) -> list[Picture]:
     best: list[tuple[int, str, int, int]] = []
     for number, shard in enumerate(manifest.shards):
         table = manifest.reader(shard).table(["duplicates", "pair_id"])
-        top = pc.sort_indices(table["duplicates"], order="descending").slice(0, count).to_pylist()
+        top = np.argsort(-table["duplicates"].to_numpy(), kind="stable")[:count].tolist()
         for place in top:
             size = table["duplicates"][place].as_py()
             if size:

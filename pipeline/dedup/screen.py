@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from filters.hashes.bands import Bands, wide_bands
 from filters.hashes.hamming import hamming_distance, near_pairs, words
 from filters.hashes.matching import Nearness, agree
-from filters.hashes.perceptual import FLAT, GRAPHIC
+from filters.hashes.perceptual import FLAT, GRAPHIC, GRAY
 from filters.verdict import DropReason
 from pipeline.dedup.keys import node_probes
 from pipeline.dedup.nodes import NODES, RANK
@@ -153,11 +153,12 @@ def _hits(
     for left, right in candidates:
         distance = hamming_distance(mine.take(left, axis=0), theirs.take(right, axis=0))
         one, other = probes.data[left, 96], fixed_set.flags[right]
-        graphic = ((one | other) & GRAPHIC) != 0
+        both = one & other if fixed_set.kind == "block" else one | other
+        graphic = (both & GRAPHIC) != 0
         near = distance <= np.where(graphic, rule.threshold_graphic, rule.threshold)
         near &= np.where((one & FLAT) != 0, distance == 0, True) & (((one ^ other) & FLAT) == 0)
         chroma = probes.data[left, 64:96], fixed_set.chroma[right]
-        near &= agree(*chroma, graphic, rule)
+        near &= agree(*chroma, graphic, rule) | (rule.match_gray & (((one ^ other) & GRAY) != 0))
         rows, hit = probes.rows[left[near]], right[near]
         names = fixed_set.names.take(pa.array(hit))
         named = zip(*(names[each].to_pylist() for each in ("set", "item")), strict=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from filters.consent.decision import ConsentSettings, blocked_by
 from filters.hashes.perceptual import self_test
@@ -94,9 +95,10 @@ class WebKernel:
 
     def _packet(self, tag: str, table: pa.Table | pa.RecordBatch, column: str) -> Packet:
         batch = table if isinstance(table, pa.RecordBatch) else _one_batch(table)
-        return Packet(tag, self._url_buckets(batch[column]), batch)
+        return Packet(tag, self.url_buckets(batch[column]), batch)
 
-    def _url_buckets(self, urls: pa.Array) -> Any:
+    def url_buckets(self, urls: pa.Array) -> NDArray[np.int64]:
+        """Return the bucket of each URL: the top bits of a hash of its site and lane."""
         keys = [
             hashlib.blake2b(self.key_of(url).encode(), digest_size=_KEY_BYTES).digest()
             for url in urls.to_pylist()

@@ -21,7 +21,9 @@ HASHES = pa.schema(
     ]
 )
 """The matches of head queries with their hashes, in the order of pairs and queries."""
-MOST_BINS = 1024
+FEWEST_BINS, MOST_BINS = 16, 1024
+HISTOGRAM_BYTES = 64 << 20
+"""Of all histograms together, if that leaves each `FEWEST_BINS`."""
 BATCH_ROWS = 65_536
 
 
@@ -55,9 +57,8 @@ class SetExactThresholds:
     """`QUOTAS` of the head queries, from all their hashes.
 
     A histogram of the top bits of each head query's hashes says in which bin its threshold lies;
-    only that bin is collected and sorted. For M matches and a least cap t there are at most M / t
-    head queries: histograms of 8 bytes x min(1024, t / 4) bins, at most 2 M bytes, and bins of in
-    all M / bins hashes. With t = 20,000 and 35 million matches that is 15 MB.
+    only that bin is collected and sorted: of M matches about M / bins hashes. With a cap of 20,000
+    and 35 million matches there are at most 1,750 head queries, whose histograms take 14 MB.
     """
 
     draw: Draw
@@ -71,7 +72,7 @@ class SetExactThresholds:
         ids = np.flatnonzero(quotas.pairs > caps)
         head_of = np.full(len(caps), -1, np.int32)
         head_of[ids] = np.arange(len(ids))
-        bits = bin_bits(int(caps[ids].min()))
+        bits = bin_bits(len(ids))
         wanted, left = _wanted_bins(unit, head_of, caps[ids], bits)
         heads, hashes = _collect(unit, head_of, wanted, bits)
         starts = np.searchsorted(heads, np.arange(len(ids) + 1)).tolist()
@@ -85,13 +86,14 @@ class SetExactThresholds:
         sink.write(quota_rows(ids, quotas.pairs[ids], quotas.base[ids], thetas))
 
 
-def bin_bits(cap: int) -> int:
-    """Return the logarithm of the number of bins: the least power of two from cap / 8 on."""
-    return min(MOST_BINS.bit_length() - 1, (-(-cap // 8) - 1).bit_length())
+def bin_bits(heads: int) -> int:
+    """Return the logarithm of the number of bins of each of so many histograms."""
+    fitting = max(FEWEST_BINS, min(MOST_BINS, HISTOGRAM_BYTES // (8 * heads)))
+    return fitting.bit_length() - 1
 
 
 def _bins(u: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
-    return (u >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(u), np.int64)
+    return (u >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def _read(

@@ -160,11 +160,13 @@ def pair(bits_apart: int) -> NDArray[np.uint8]:
     [
         (64, (0, 0), True),
         (65, (0, 0), False),
-        (15, (GRAPHIC, 0), True),
-        (16, (0, GRAPHIC), False),
+        (15, (GRAPHIC, GRAPHIC), True),
+        (16, (GRAPHIC, GRAPHIC), False),
+        (64, (0, GRAPHIC), True),
+        (65, (GRAPHIC, 0), False),
     ],
 )
-def test_the_threshold_is_that_of_graphics_if_one_of_the_two_is(
+def test_the_threshold_is_that_of_graphics_if_both_are(
     bits_apart: int, flags: tuple[int, int], near: bool
 ) -> None:
     probes = make_probes(pair(bits_apart), flags=np.array(flags, np.uint8))
@@ -178,6 +180,7 @@ def test_the_threshold_is_that_of_graphics_if_one_of_the_two_is(
         (9, (0, 0), False, False),
         (4, (GRAPHIC, GRAPHIC), False, True),
         (5, (GRAPHIC, GRAPHIC), False, False),
+        (8, (GRAPHIC, 0), False, True),
         (40, (GRAY, 0), True, True),
         (40, (GRAY, GRAY), True, False),
         (40, (GRAY, 0), False, False),

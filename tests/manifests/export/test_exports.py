@@ -105,7 +105,7 @@ def test_the_card_is_read_by_the_hub(source: Manifest) -> None:
     card = huggingface_hub.DatasetCard.load(pathlib.Path(source.root, "README.md"))
     data = card.data.to_dict()
     assert data["size_categories"] == ["n<1K"]
-    assert [each["config_name"] for each in data["configs"]] == ["samples", "rows"]
+    assert [each["config_name"] for each in data["configs"]] == ["samples"]
     assert data["configs"][0]["data_files"][0]["path"] == "shards/*.tar"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from filters.hashes.perceptual import GRAPHIC
+from filters.hashes.perceptual import GRAPHIC, GRAY
 from filters.hashes.rank import caption_score, rank_keys
 from manifests.format.ids import pair_id
 from pipeline.engine.context import Engine
@@ -205,13 +205,14 @@ def probes_of(row: Row) -> list[tuple[bytes, bytes, int]]:
 def are_near(one: Row, other: Row, settings: DedupSettings) -> bool:
     for bits, chroma, flags in probes_of(one):
         for bits_too, chroma_too, flags_too in probes_of(other):
-            graphic = (flags | flags_too) & GRAPHIC
+            graphic = flags & flags_too & GRAPHIC
             rule = settings.nearness
             limit = rule.threshold_graphic if graphic else rule.threshold
             levels = rule.chroma_max_graphic if graphic else rule.chroma_max
             apart = (int.from_bytes(bits) ^ int.from_bytes(bits_too)).bit_count()
             colours = sum(abs(a - b) for a, b in zip(chroma, chroma_too, strict=True))
-            if apart <= limit and colours <= 32 * levels:
+            gray = rule.match_gray and (flags ^ flags_too) & GRAY
+            if apart <= limit and (gray or colours <= 32 * levels):
                 return True
     return False
 

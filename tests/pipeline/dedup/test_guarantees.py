@@ -31,7 +31,7 @@ def test_rows_are_decided_alike_in_any_parts_order_and_buckets(dedup: Dedup) -> 
         dedup(rows[:7], [], rows[7:100], rows[100:], bucket_bytes=4_000),
         dedup(*(mixed[start : start + 16] for start in range(0, 240, 16)), bucket_bytes=200_000),
     ]
-    assert len(whole.kept) > 40
+    assert len(whole.kept) > 20
     for cut in cuts:
         assert cut.kept == whole.kept
         assert cut.drops == whole.drops

@@ -5,13 +5,18 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from filters.consent.decision import ConsentSettings
 from filters.verdict import Drop, DropReason
 from manifests.base.errors import ConfigError
 from pipeline.engine.stage_dir import StageRecord
+from pipeline.fetch.outcomes import WAITING
 from pipeline.fetch.settings import FetchSettings
+from pipeline.fetch.web import WebKernel, waiting_rows
+from pipeline.records import MATCHED
 from pipeline.visit.fetcher import Request
 from tests.pipeline.stages.test_fetch import SITE, Run, made, picture, rows_of, stored
 from tests.pipeline.visit.replay import Clock, Replay, Reply
@@ -310,3 +315,14 @@ def test_rounds_add_up(made: Run, web: FakeWeb) -> None:
     again = [record for record in made.engine.records if record.step == "fetch-r1"]
     assert again[1].spec == first.spec
     assert json.loads(json.dumps(first.parameters)) == again[1].parameters
+
+
+def test_golden_key_and_bucket() -> None:
+    kernel = WebKernel(buckets=16, settings=WEB, consent=ConsentSettings())
+    urls = pa.array(["http://example.com/a.jpg", "https://img.example.com/b.jpg"])
+    assert {kernel.key_of(url) for url in urls.to_pylist()} == {"example.com\0" + "0"}
+    digest = hashlib.blake2b(b"example.com\0" + b"0", digest_size=8).hexdigest()
+    assert digest == "e4a69c537fb91ec1"
+    batch = waiting_rows(pa.RecordBatch.from_pylist([], schema=MATCHED), 0)
+    assert batch.schema == WAITING
+    assert kernel.url_buckets(urls).tolist() == [14, 14]
