@@ -40,7 +40,11 @@ REQUIRES = [
 ]
 EXTRAS = {
     "bench": [
+        "faiss-cpu>=1.10",
         "fastwarc>=1.0",
+        "imagededup>=0.3.3",
+        "imagehash>=4.3.2",
+        "pdqhash>=0.2.7",
         "pyahocorasick>=2.1",
         "pysimdjson>=7",
         "selectolax>=0.3.21",

@@ -44,13 +44,13 @@ RATES: Mapping[str, Rate] = {
     "extract": Rate(kept=250.0, cpu_seconds=0.05, shuffle_bytes=0, disk_bytes=60),
     # Published: about half of English texts hold a query (MetaCLIP).
     "match": Rate(kept=0.5, cpu_seconds=0.00005, shuffle_bytes=600, disk_bytes=400),
-    "preselect": Rate(kept=1.0, cpu_seconds=0.00002, shuffle_bytes=48, disk_bytes=200),
+    "preselect": Rate(kept=1.0, cpu_seconds=0.00002, shuffle_bytes=0, disk_bytes=200),
     # Published yields of downloads: COYO 0.85, DataComp small 0.86 to 0.94.
     "fetch": Rate(kept=0.85, cpu_seconds=0.011, shuffle_bytes=700, disk_bytes=20_000),
     # Published: 77.6 % of COYO's pHashes are unique. Edges go in passes of bounded size, so the
     # largest shuffle is that of the nodes.
     "dedup": Rate(kept=0.8, cpu_seconds=0.0001, shuffle_bytes=640, disk_bytes=900),
-    "balance": Rate(kept=1.0, cpu_seconds=0.0001, shuffle_bytes=48, disk_bytes=500),
+    "balance": Rate(kept=1.0, cpu_seconds=0.0001, shuffle_bytes=0, disk_bytes=500),
     "shards": Rate(kept=1.0, cpu_seconds=0.0002, shuffle_bytes=900, disk_bytes=26_000),
 }
 

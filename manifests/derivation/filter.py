@@ -91,23 +91,8 @@ def filter_dataset(
         RefusedError: if the arguments do not fit; nothing is written then.
         OpenwitError: if the dataset is damaged or changes meanwhile.
     """
-    if where is None and ids is None:
-        raise RefusedError("--where, --ids: give one of them, or both")
-    if extra is not None and where is None:
-        raise RefusedError("--with: is used by --where only")
     source = load(uri)
-    schema = joined_schema([source])
-    more = Extra(extra) if extra is not None else None
-    for field in more.schema if more is not None else ():
-        if field.name in schema.names:
-            raise RefusedError(f"--with {extra}: column {field.name}: the dataset has one already")
-        schema = schema.append(field)
-    test = Test(
-        where=Expression(where, schema) if where is not None else None,
-        ids=read_ids(ids) if ids is not None else None,
-        extra=more,
-        exclude=exclude,
-    )
+    test = _test(source, where, ids, extra, exclude=exclude)
     found = 0 if test.ids is None else _count_listed(source, test.ids)
     missing = 0 if test.ids is None else len(test.ids) - found
     if list_only:
@@ -131,6 +116,27 @@ def filter_dataset(
     )
     made = rewrite(job, out, quiet=quiet)
     return Filtered(source.samples, made.samples, missing, made)
+
+
+def _test(
+    source: Manifest, where: str | None, ids: str | None, extra: str | None, *, exclude: bool
+) -> Test:
+    if where is None and ids is None:
+        raise RefusedError("--where, --ids: give one of them, or both")
+    if extra is not None and where is None:
+        raise RefusedError("--with: is used by --where only")
+    schema = joined_schema([source])
+    more = Extra(extra) if extra is not None else None
+    for field in more.schema if more is not None else ():
+        if field.name in schema.names:
+            raise RefusedError(f"--with {extra}: column {field.name}: the dataset has one already")
+        schema = schema.append(field)
+    return Test(
+        where=Expression(where, schema) if where is not None else None,
+        ids=read_ids(ids) if ids is not None else None,
+        extra=more,
+        exclude=exclude,
+    )
 
 
 def _digest(path: str | None) -> str | None:

@@ -47,13 +47,12 @@ def merge(
         raise RefusedError("merge: name at least two datasets")
     sources = tuple(load(uri) for uri in uris)
     check_outside(sources, out)
-    _check_equal(sources, "image_ext", lambda source: source.image_ext)
-    _check_equal(sources, "hash", lambda source: source.hash)
-    if not union_queries:
-        _check_equal(sources, "query_list", _query_list, "--union-queries")
-    if not allow_config_difference:
-        _check_equal(sources, "config", lambda each: each.config, "--allow-config-difference")
-    _check_schemas(sources, fill_missing=fill_missing)
+    _check_fit(
+        sources,
+        union_queries=union_queries,
+        fill_missing=fill_missing,
+        allow_config_difference=allow_config_difference,
+    )
     given, first_twice = _count_rows(sources)
     if first_twice and on_duplicate == "error":
         raise RefusedError(
@@ -74,6 +73,22 @@ def merge(
         },
     )
     return rewrite(job, out, quiet=quiet), given
+
+
+def _check_fit(
+    sources: Sequence[Manifest],
+    *,
+    union_queries: bool,
+    fill_missing: bool,
+    allow_config_difference: bool,
+) -> None:
+    _check_equal(sources, "image_ext", lambda source: source.image_ext)
+    _check_equal(sources, "hash", lambda source: source.hash)
+    if not union_queries:
+        _check_equal(sources, "query_list", _query_list, "--union-queries")
+    if not allow_config_difference:
+        _check_equal(sources, "config", lambda each: each.config, "--allow-config-difference")
+    _check_schemas(sources, fill_missing=fill_missing)
 
 
 def _query_list(source: Manifest) -> object:

@@ -102,6 +102,26 @@ class _Listing:
     """Those to be looked at."""
     files: tuple[ListedFile, ...]
 
+    @classmethod
+    def of(cls, root: str, value: Mapping[str, Any], select: Selection) -> "_Listing":
+        shards = tuple(ShardRecord.from_json(shard) for shard in usable_shards(value))
+        files = tuple(
+            ListedFile(**{name: file[name] for name in LISTED_FIELDS})
+            for file in usable_files(value)
+        )
+        return cls(root, value, shards, select.of(shards), files)
+
+    def check_names(self, findings: Findings, *, follow_links: bool) -> frozenset[str]:
+        spec = self.value.get("spec")
+        return check_names(
+            self.root,
+            self.chosen,
+            self.files,
+            spec if isinstance(spec, str) else None,
+            findings,
+            follow_links=follow_links,
+        )
+
     def tasks(self, level: Level, skipped: frozenset[str]) -> Iterator[Task]:
         """Yield one task for each table and each chosen shard."""
         queries = next((file.rows for file in self.files if file.role == "queries"), None)
@@ -157,42 +177,27 @@ def verify(
     findings = Findings(max_findings)
     findings.add(problems)
     findings.add(root_problems(value))
-    shards = tuple(ShardRecord.from_json(shard) for shard in usable_shards(value))
-    files = tuple(
-        ListedFile(**{name: file[name] for name in LISTED_FIELDS}) for file in usable_files(value)
-    )
-    listing = _Listing(root, value, shards, select.of(shards), files)
+    listing = _Listing.of(root, value, select)
     findings.add(_check_digest(value, expect_digest))
     findings.add(_check_sum(value))
     about = {"manifest": hashlib.sha256(data).hexdigest(), "level": level}
     noted = State(state, about) if state else None
-    skipped = check_names(
-        root,
-        listing.chosen,
-        files,
-        _text(value.get("spec")),
-        findings,
-        follow_links=select.follow_links,
-    )
-    check_unlisted(root, shards, files, findings)
+    skipped = listing.check_names(findings, follow_links=select.follow_links)
+    check_unlisted(root, listing.shards, listing.files, findings)
     if level != "fast":
         _check_all(listing, level, skipped, jobs or os.cpu_count() or 1, quiet, noted, findings)
-    listed = sum(file.bytes for file in files)
+    listed = sum(file.bytes for file in listing.files)
     return Report(
         dataset=uri,
         digest=str(value.get("digest", "")),
         level=level,
         shards=len(listing.chosen),
-        files=len(files),
+        files=len(listing.files),
         bytes=listed + sum(shard.tar.bytes + shard.parquet.bytes for shard in listing.chosen),
         samples=sum(shard.samples for shard in listing.chosen),
         by_code=findings.by_code,
         findings=findings.kept,
     )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _check_digest(value: Mapping[str, Any], expected: str | None) -> list[Finding]:

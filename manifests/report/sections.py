@@ -22,6 +22,8 @@ POINTS = 2_000
 """Most points of a curve."""
 LISTED = 20
 EXAMPLES = 5
+FEW = 6
+"""Distances of a group that are listed one by one."""
 PERSON = b"openwit.m.report"
 CURVES = ("loss", "lr", "samples_per_s", "data_wait_share")
 READ_ROWS = 65_536
@@ -178,7 +180,11 @@ def _groups(manifest: Manifest) -> Section:
             if kept in wanted and distance.isdigit():
                 distances[kept].append(distance)
     spread = {kept: sorted(map(int, bits)) for kept, bits in distances.items()}
-    return {"pictures": found, "distances": spread}
+    texts = {
+        kept: ", ".join(map(str, bits)) if len(bits) <= FEW else f"{bits[0]} to {bits[-1]}"
+        for kept, bits in spread.items()
+    }
+    return {"pictures": found, "distances": texts}
 
 
 def _ledger(manifest: Manifest) -> Iterator[pa.Table]:

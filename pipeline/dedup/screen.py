@@ -7,9 +7,11 @@ keys that the set's image emits: all within 31 of 512, if it emits all 16.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from filters.hashes.bands import Bands, wide_bands
@@ -17,6 +19,7 @@ from filters.hashes.hamming import hamming_distance, near_pairs, words
 from filters.hashes.matching import Nearness, agree
 from filters.hashes.perceptual import FLAT, GRAPHIC, GRAY
 from filters.verdict import DropReason
+from pipeline.dedup.audit import by_distance
 from pipeline.dedup.keys import node_probes
 from pipeline.dedup.nodes import NODES, RANK
 from pipeline.dedup.settings import CHROMA_OFF, NORMAL_TABLES, DecontaminateSettings, DedupSettings
@@ -123,8 +126,23 @@ class ScreenNodes:
                 gone = keys_of(found.filter(found["drops"])["rank"])
                 sink.write(nodes.filter(pa.array(~np.isin(keys_of(nodes["rank"]), gone))))
         table = pa.concat_tables(hits).sort_by([("rank", "ascending"), ("set", "ascending")])
-        sink.note("hits", table.num_rows)
+        sink.note("sets", _by_set(table))
         sink.write(one_batch(table), "hits")
+
+
+def _by_set(hits: pa.Table) -> dict[str, dict[str, Any]]:
+    """Return for each set how many nodes show it, by variant and by distance."""
+    found = {}
+    for name in sorted(set(hits["set"].to_pylist())):
+        mine = hits.filter(pc.equal(hits["set"], name))
+        variants = mine["variant"].to_pylist()
+        found[name] = {
+            "nodes": mine.num_rows,
+            "items": len(set(mine["item"].to_pylist())),
+            "variants": {each: variants.count(each) for each in sorted(set(variants))},
+            "distances": by_distance(mine["distance"].to_numpy()),
+        }
+    return found
 
 
 def is_exhaustive(settings: DecontaminateSettings, nodes: int, probes: int) -> bool:

@@ -149,3 +149,62 @@ def test_help_and_a_summary_need_no_heavy_library(make_dataset: MakeDataset) -> 
     )
     assert done.stderr.splitlines()[-1] == "[]"
     assert done.stdout.startswith("toy 1: 3 samples")
+
+
+def test_a_dataset_is_drawn_filtered_joined_and_compared(
+    run: Run, make_dataset: MakeDataset, tmp_path: pathlib.Path
+) -> None:
+    source = make_dataset(9).root
+    paths = {name: str(tmp_path / name) for name in ("small", "rest", "whole", "ids", "changes")}
+    code, out, err = run("sample", source, "--n", "99", "--out", paths["small"], "--quiet")
+    assert (code, out.startswith("9 samples")) == (0, True)
+    assert err == "warning: --n 99: the dataset has 9 pairs: all are taken\n"
+    assert run("sample", source, "--n", "4", "--list-only", paths["ids"], "--quiet")[0] == 0
+    for name, options in (("rest", ("--exclude",)), ("whole", ())):
+        words = ("--ids", paths["ids"], "--out", paths[name], "--quiet", "--json", *options)
+        code, out, _ = run("filter", source, *words)
+        assert (code, json.loads(out)["rows_in"]) == (0, 9)
+    code, out, _ = run(
+        "merge", paths["rest"], paths["whole"], "--out", str(tmp_path / "m"), "--quiet"
+    )
+    assert (code, "near-duplicates between the datasets are kept" in out) == (0, True)
+    code, out, _ = run("diff", source, str(tmp_path / "m"), "--json")
+    assert json.loads(out)["digests"][0] == json.loads(out)["digests"][1]
+    assert (code, json.loads(out)["libraries"] != {}) == (1, True)
+    code, out, _ = run("diff", source, paths["rest"], "--out", paths["changes"], "--json")
+    assert (code, json.loads(out)["pairs"]["removed"]) == (1, 4)
+    assert run("filter", source, "--where", "true")[0] == 2
+
+
+def test_pairs_are_withdrawn_and_leftovers_collected(run: Run, make_dataset: MakeDataset) -> None:
+    root = make_dataset(9).root
+    words = ("drop", root, "--domain", "host1.example", "--reason", "optout", "--date")
+    code, out, _ = run(*words, "2026-01-02")
+    assert (code, "nothing was changed" in out) == (0, True)
+    assert run(*words, "soon")[0] == 2
+    code, out, _ = run(*words, "2026-01-02", "--apply", "--json")
+    assert (code, json.loads(out)["revision"]) == (0, 1)
+    (pathlib.Path(root) / "shards/x.tmp-1").write_bytes(b"")
+    assert run("gc", root, "--older-than", "0s")[0] == 1
+    assert run("gc", root, "--older-than", "0s", "--apply")[0] == 0
+    assert run("verify", root, "--deep", "--quiet")[0] == 0
+    assert run("provenance", root)[0] == 0
+    assert run("provenance", root, "--pair-id", "0" * 32)[0] == 1
+
+
+def test_a_page_and_exports_are_written_and_a_root_is_rebuilt(
+    run: Run, make_dataset: MakeDataset, tmp_path: pathlib.Path
+) -> None:
+    root = make_dataset(9).root
+    counted, page = str(tmp_path / "stats.json"), str(tmp_path / "page.html")
+    run("stats", root, "--out", counted)
+    code, out, _ = run("report", root, "--out", page, "--stats", counted, "--json")
+    assert (code, json.loads(out)["left_out"]) == (0, ["Takedowns", "Training"])
+    assert run("export", root, "sizes", "--json")[0] == 0
+    assert run("export", root, "sizes")[0] == 2
+    (pathlib.Path(root) / "manifest.json").unlink()
+    code, out, _ = run("build", root, "--from", "records", "--json")
+    assert (code, json.loads(out)["samples"]) == (0, 9)
+    other = run("report", make_dataset(5, name="other").root, "--out", page, "--stats", counted)
+    assert other[0] == 0
+    assert "of another dataset" in pathlib.Path(page).read_text()

@@ -87,8 +87,10 @@ def plan_drop(uri: str, matcher: Matcher) -> Plan:
     for file in source.listed("ledger"):
         plan.examples += pc.sum(named_examples(plan, read_list(source, file, LEDGER))).as_py() or 0
     plan.unmatched = [each for each in matcher.selectors if each not in used]
-    plan.stale = [name for name in EXPORT_NAMES
-                  if storage.size_bytes(source.path(name)) is not None]  # fmt: skip
+    if plan.shards or plan.examples:
+        plan.stale = [
+            name for name in EXPORT_NAMES if storage.size_bytes(source.path(name)) is not None
+        ]
     return plan
 
 

@@ -41,6 +41,10 @@ def test_pairs_that_show_an_evaluation_image_go_with_all_their_copies(
         near["pair_id"]: ("contaminated", "flowers:rose.png:30"),
     }
     assert set(outcome.kept) == {near_to_near["pair_id"], other["pair_id"]}
+    (noted,) = (unit.notes["sets"] for unit in outcome.steps["dedup-screen"].units)
+    assert noted["flowers"]["items"] == 1
+    assert noted["flowers"]["variants"] == {"id": 2}
+    assert (noted["flowers"]["distances"]["0-0"], noted["flowers"]["distances"]["16-31"]) == (1, 1)
     assert outcome.record.rows_in == 5
 
 
