@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/gimp-manual
 QUICK ?=
-BENCHMARKS ?= extract fetch queries dedup
+BENCHMARKS ?= extract fetch queries dedup dedup_quality manifests
 
 .PHONY: setup run test slow lint format docs bench clean
 

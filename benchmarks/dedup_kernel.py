@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.dedup_rows import crowded_hashes, ranks_of, skewed_hashes, uniform_hashes
+from benchmarks.dedup_rows import crowded_hashes, skewed_hashes, uniform_hashes
 from filters.hashes.lfmis import KEPT, first_independent_set
 from filters.hashes.matching import Counts, Probes, match
 from pipeline.dedup.settings import DedupSettings
@@ -86,11 +86,11 @@ def choose(hashes: NDArray[np.uint8], settings: DedupSettings) -> tuple[int, int
     distinct = drop_copies(hashes)
     probes = Probes(
         hashes=distinct,
-        chroma=np.broadcast_to(np.uint8(128), (len(distinct), 32)),
+        chroma=np.full((len(distinct), 32), 128, np.uint8),
         flags=np.zeros(len(distinct), np.uint8),
-        ranks=ranks_of(len(distinct)),
-        texts=np.broadcast_to(np.uint64(0), len(distinct)),
-        fixed=np.broadcast_to(np.False_, len(distinct)),
+        ranks=np.arange(1, len(distinct) + 1, dtype=">u4").view("S4"),
+        texts=np.zeros(len(distinct), np.uint64),
+        fixed=np.zeros(len(distinct), np.bool_),
     )
     edges = near_pairs(probes, settings, counts)
     better = (edges >> np.uint64(32)).astype(np.int64)

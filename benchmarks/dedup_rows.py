@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from filters.hashes.rank import rank_keys
 from pipeline.engine.context import Engine
 from pipeline.engine.parts import Sink
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
-from pipeline.hashes.columns import Keys, as_keys, fixed
+from pipeline.hashes.columns import as_keys, fixed
 from pipeline.records import FETCHED
 
 CLUSTER = 3
@@ -23,7 +22,7 @@ FLIPPED_BITS = 8
 """Bits of 512 by which the second and third of a cluster differ from the first."""
 CROWDED = 0.3
 """Share of a skewed set's hashes with crowded bands."""
-POOL = 256
+POOL = 16
 """Values that a crowded band takes in a skewed set."""
 ROWS_OF_PART = 16_384
 
@@ -43,19 +42,20 @@ def uniform_hashes(rows: int, seed: int = 1) -> NDArray[np.uint8]:
 
 
 def skewed_hashes(rows: int, seed: int = 1) -> NDArray[np.uint8]:
-    """Return hashes of which 30 % take their row pairs from small pools, the first ones most often.
+    """Return hashes of which 30 % have a band from small pools, the first values most often.
 
-    The pools' popularity falls as 1 / rank: some bands are shared by thousands, as in clip art.
+    The values' popularity falls as 1 / rank, so that bands are shared by hundreds to hundreds of
+    thousands, as those of clip art are.
     """
     random = np.random.default_rng(seed)
     hashes = uniform_hashes(rows, seed)
     words = hashes.view(np.uint32)
     chosen = np.flatnonzero(random.random(rows) < CROWDED)
-    pool = random.integers(0, 1 << 32, POOL, dtype=np.uint32)
-    share = 1 / np.arange(1, len(pool) + 1)
-    for table in range(4):
-        drawn = random.choice(len(pool), len(chosen), p=share / share.sum())
-        words[chosen, 8 + table] = pool[drawn]
+    share = 1 / np.arange(1, POOL + 1)
+    drawn = random.choice(POOL, len(chosen), p=share / share.sum())
+    table = 8 + random.integers(0, 4, len(chosen))
+    pool = random.integers(0, 1 << 32, (16, POOL), dtype=np.uint32)
+    words[chosen, table] = pool[table, drawn]
     return hashes
 
 
@@ -65,14 +65,6 @@ def crowded_hashes(rows: int, *, equal: bool, seed: int = 1) -> NDArray[np.uint8
     last = hashes[-int(rows * CROWDED) :]
     last[:, slice(None) if equal else slice(32, 36)] = 7
     return hashes
-
-
-def ranks_of(rows: int) -> Keys:
-    """Return ranks in the order of the rows."""
-    ids = np.zeros((rows, 16), np.uint8)
-    ids[:, :8] = np.arange(rows, dtype=">u8").reshape(-1, 1).view(np.uint8)
-    sides, scores = np.full(rows, 480, np.int32), np.full(rows, 2, np.uint8)
-    return as_keys(rank_keys(ids, sides, scores))
 
 
 @dataclasses.dataclass(frozen=True)
