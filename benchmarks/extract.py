@@ -5,7 +5,6 @@ is the whole stage, with its Parquet files, ledger and dead letters; the peers m
 """
 
 import argparse
-import dataclasses
 import functools
 import hashlib
 import math
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import urljoin
 
@@ -33,10 +31,9 @@ from benchmarks.extract_data import (
 )
 from benchmarks.extract_peers import bare_loop, cc2dataset_wat, metaclip_warc, plain_warc
 from benchmarks.harness import alternate, cpu_seconds, need, report, run
-from pipeline.engine.stage_dir import StageRecord, spec_digest
-from pipeline.engine.steps import MapStep, ShuffleStep
+from benchmarks.loop import LoopEngine
+from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import Source, Unit
-from pipeline.engine.work import run_unit
 from pipeline.readers.framing import Limits, Record
 from pipeline.readers.kinds import InputSettings
 from pipeline.readers.warc import HEADER_BYTES, Message, parse_message, read_records
@@ -50,38 +47,6 @@ SMALL = 2
 """Scales of made pages: an article of 110 kB, and one of a tenth, to make many of."""
 
 
-@dataclasses.dataclass
-class OneUnit:
-    """An engine that does the only unit of the only step at once, in this process."""
-
-    root: str
-    bucket_bytes: int = 1 << 26
-    records: list[StageRecord] = dataclasses.field(default_factory=list)
-
-    def run(
-        self,
-        step: MapStep | ShuffleStep,
-        units: Sequence[Unit],
-        upstream: Sequence[StageRecord] = (),
-    ) -> StageRecord:
-        """Run the unit and commit nothing."""
-        if not isinstance(step, MapStep):
-            raise TypeError(f"{step.name} is not a map step")
-        spec = spec_digest(step, upstream)
-        done = run_unit(step, spec, units[0], self.root)
-        return StageRecord(
-            root=self.root,
-            step=step.name,
-            stage=step.stage,
-            version=step.version,
-            spec=spec,
-            parameters=step.parameters,
-            upstream=(),
-            accounts=step.accounts,
-            units=(done,),
-        )
-
-
 def ours(path: pathlib.Path, kind: Literal["warc", "wat"], root: str) -> StageRecord:
     """Run the stage on one file, with its defaults."""
     name = path.name
@@ -89,7 +54,7 @@ def ours(path: pathlib.Path, kind: Literal["warc", "wat"], root: str) -> StageRe
     source = Source(role="input", path=str(path), name=name, bytes=size, sha256="")
     unit = Unit(id=hashlib.sha256(name.encode()).hexdigest()[:16], sources=(source,))
     return extract.run(
-        OneUnit(root),
+        LoopEngine(root),
         ExtractSettings(),
         InputSettings(kind=kind, paths=(str(path),)),
         content_usage_keys=("train-ai",),

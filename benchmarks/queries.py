@@ -6,7 +6,6 @@ that do nothing else.
 """
 
 import argparse
-import dataclasses
 import functools
 import hashlib
 import json
@@ -22,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.harness import alternate, cpu_seconds, need, report, run
+from benchmarks.loop import LoopEngine
 from benchmarks.query_data import (
     copies,
     texts_and_queries,
@@ -32,10 +32,7 @@ from benchmarks.query_data import (
 )
 from filters.queries.match_form import normalise_v1
 from filters.queries.matcher import Matcher, Mode
-from pipeline.engine.stage_dir import StageRecord, folder_of, spec_digest
-from pipeline.engine.steps import MapStep, ShuffleStep
-from pipeline.engine.units import Unit
-from pipeline.engine.work import run_unit
+from pipeline.engine.stage_dir import StageRecord
 from pipeline.queries.build import build_list
 from pipeline.queries.settings import QueriesSettings
 from pipeline.selection.caps import Caps
@@ -187,39 +184,6 @@ def _builder(metrics: dict[str, float]) -> list[dict[str, Any]]:
     metrics["build_slope"] = math.log(rows[1]["CPU s"] / rows[0]["CPU s"]) / math.log(COPIES)
     metrics["build_memory_ratio"] = rows[1]["MiB"] / rows[0]["MiB"]
     return rows
-
-
-@dataclasses.dataclass
-class LoopEngine:
-    """Runs the units of map steps one after the other in this process."""
-
-    root: str
-    bucket_bytes: int = 1 << 26
-    records: list[StageRecord] = dataclasses.field(default_factory=list)
-
-    def run(
-        self,
-        step: MapStep | ShuffleStep,
-        units: Sequence[Unit],
-        upstream: Sequence[StageRecord] = (),
-    ) -> StageRecord:
-        """Run a step; see `pipeline.engine.context.Engine.run`."""
-        if not isinstance(step, MapStep):
-            raise TypeError(f"{step.name} is not a map step")
-        spec = spec_digest(step, upstream)
-        record = StageRecord(
-            root=self.root,
-            step=step.name,
-            stage=step.stage,
-            version=step.version,
-            spec=spec,
-            parameters=step.parameters,
-            upstream=tuple(folder_of(each.step, each.spec) for each in upstream),
-            accounts=step.accounts,
-            units=tuple(run_unit(step, spec, unit, self.root) for unit in units),
-        )
-        self.records.append(record)
-        return record
 
 
 def _alone(*arguments: str) -> dict[str, Any]:
