@@ -5,6 +5,7 @@ Beam is imported only when there is something to do.
 
 import contextlib
 import dataclasses
+import functools
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pipeline.engine import files
 from pipeline.engine.accounting import check_shuffle
 from pipeline.engine.jobs.attempts import Job, failures_error
 from pipeline.engine.options import EngineSettings, quiet_imports, worker_count
+from pipeline.engine.reach import check_reachable
 from pipeline.engine.runs import Meter, Run, open_run
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.state import StepState
@@ -136,14 +138,15 @@ class Driver:
     def _may_try(self, units: Sequence[Unit]) -> bool:
         """Tell whether `auto` begins a map step in this process, to see how long it is."""
         small = sum(unit.input_bytes for unit in units) < SMALL_MAP_BYTES
-        return self.settings.mode == "auto" and small and self._workers(units, tried=True) > 0
+        is_auto = self.settings.mode == "auto" and "runner" not in self.options
+        return is_auto and small and self._workers(units, tried=True) > 0
 
     def _workers(self, units: Sequence[Unit], tried: bool = False) -> int:
         """Return how many worker processes a job gets; 0 stands for this process."""
         if self.settings.mode == "memory":
             return 0
         workers = worker_count(self.settings)
-        if self.settings.mode == "processes":
+        if self.settings.mode in ("processes", "pool"):
             return workers
         large = tried or sum(unit.input_bytes for unit in units) >= SMALL_SHUFFLE_BYTES
         return min(workers, len(units)) if large and min(workers, len(units)) > 1 else 0
@@ -161,19 +164,12 @@ class Driver:
             from pipeline.engine.jobs.map_job import build_map
             from pipeline.engine.jobs.runner import run_job
             from pipeline.engine.jobs.shuffle_job import build_shuffle
+        if isinstance(job.step, MapStep):
+            build = functools.partial(build_map, job=job, units=units, seconds=seconds)
+        else:
+            build = functools.partial(build_shuffle, job=job, units=units, buckets=buckets)
         try:
-            if isinstance(job.step, MapStep):
-                run_job(
-                    lambda pipeline: build_map(pipeline, job, units, seconds),
-                    workers=workers,
-                    options=self.options,
-                )
-            else:
-                run_job(
-                    lambda pipeline: build_shuffle(pipeline, job, units, buckets),
-                    workers=workers,
-                    options=self.options,
-                )
+            run_job(build, workers=workers, pool=self.settings.pool, options=self.options)
         except OpenwitError as error:
             raise OpenwitError(f"{job.step.name}: {error}") from None
         except Exception as error:
@@ -196,8 +192,10 @@ def open_driver(
     """Take ROOT for this process and give the engine that works in it.
 
     Raises:
-        RefusedError: if another process is at work in ROOT, or it cannot be written.
+        RefusedError: if another process is at work in ROOT, it cannot be written, or what is to run
+            the jobs does not answer.
     """
+    check_reachable(root, settings.pool, options or {})
     with open_run(root) as log:
         yield Driver(
             root=root,

@@ -14,27 +14,30 @@ from manifests.base.errors import RefusedError
 MEMINFO = pathlib.Path("/proc/meminfo")
 WORKER_BYTES = 1 << 30
 """Free memory that each further worker process asks for when `workers` is 0."""
+RUNNERS = ("PortableRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
+"""What `--runner` may name; on one machine `mode` chooses, and others lose rows (measured)."""
 PINNED = {
-    "runner": "mode",
     "direct_num_workers": "workers",
     "direct_running_mode": "mode",
-    "environment_type": "mode",
-    "environment_config": "mode",
-    "job_endpoint": "mode",
     "save_main_session": "mode",
     "streaming": "mode",
 }
 """Beam options that openwit sets itself, and the `[engine]` key that stands for each."""
+OF_RUNNERS = frozenset({"environment_type", "environment_config", "job_endpoint"})
+"""Beam options that only go with `--runner`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineSettings:
     """How jobs run; only `bucket_bytes` can change a byte of what they make."""
 
-    mode: Literal["auto", "memory", "processes"] = "auto"
-    """In this process, in worker processes, or `auto`: the latter when the work is worth it."""
+    mode: Literal["auto", "memory", "processes", "pool"] = "auto"
+    """In this process, in worker processes, in those of a worker pool of Beam's that runs already,
+    or `auto`: one of the first two, whichever the work is worth."""
     workers: int = 0
     """Worker processes; 0 = one per core, fewer when memory is short."""
+    pool: str = ""
+    """HOST:PORT of the worker pool."""
     bucket_bytes: int = 64 << 20
     """Target payload of one shuffle bucket; provisional."""
     max_error_rate: float = 0.001
@@ -44,6 +47,10 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        if bool(self.pool) != (self.mode == "pool"):
+            raise ValueError(
+                f"pool must be HOST:PORT with mode 'pool' and empty with others, got {self.pool!r}"
+            )
         if self.workers < 0:
             raise ValueError(f"workers must be at least 0, got {self.workers!r}")
         if self.bucket_bytes < 1 << 10:
@@ -70,7 +77,7 @@ def available_bytes() -> int:
 
 
 def parse_beam_options(arguments: Sequence[str]) -> Mapping[str, Any]:
-    """Return what follows `--` as Beam options.
+    """Return what follows `--` as Beam options; a setup file gets its whole path.
 
     Raises:
         RefusedError: if one is unknown to Beam, or openwit sets it itself.
@@ -81,20 +88,37 @@ def parse_beam_options(arguments: Sequence[str]) -> Mapping[str, Any]:
         from apache_beam.options.pipeline_options import PipelineOptions
 
     known = PipelineOptions([]).get_all_options()
-    for word in arguments:
-        name = word.removeprefix("--").partition("=")[0]
-        if not word.startswith("--"):
-            raise RefusedError(f"-- {word}: not an option: write --name=value")
-        if name in PINNED:
-            raise RefusedError(f"--{name}: openwit sets it: use --set engine.{PINNED[name]}=...")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean --{near[0]}?" if near else "see Beam's PipelineOptions"
-            raise RefusedError(f"--{name}: not a Beam option: {hint}")
+    names = [_checked_name(word, known) for word in arguments]
+    lone = sorted(OF_RUNNERS.intersection(names)) if "runner" not in names else ()
+    if lone:
+        raise RefusedError(f"--{lone[0]}: goes with --runner={'|'.join(RUNNERS)} only")
     try:
-        return dict(PipelineOptions(list(arguments)).get_all_options(drop_default=True))
+        options = dict(PipelineOptions(list(arguments)).get_all_options(drop_default=True))
     except SystemExit:  # Beam's argparse has said why on stderr
         raise RefusedError(f"-- {' '.join(arguments)}: Beam does not take these values") from None
+    runner = options.get("runner")
+    if runner and runner not in RUNNERS:
+        raise RefusedError(
+            f"--runner={runner}: not one that openwit runs on: use one of {', '.join(RUNNERS)}, or "
+            "none: on this machine --set engine.mode=... chooses"
+        )
+    if options.get("setup_file"):
+        options["setup_file"] = str(pathlib.Path(options["setup_file"]).absolute())
+    return options
+
+
+def _checked_name(word: str, known: Mapping[str, Any]) -> str:
+    """Return the name in `--name=value`."""
+    name = word.removeprefix("--").partition("=")[0]
+    if not word.startswith("--"):
+        raise RefusedError(f"-- {word}: not an option: write --name=value")
+    if name in PINNED:
+        raise RefusedError(f"--{name}: openwit sets it: use --set engine.{PINNED[name]}=...")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean --{near[0]}?" if near else "see Beam's PipelineOptions"
+        raise RefusedError(f"--{name}: not a Beam option: {hint}")
+    return name
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 
 from manifests.base.errors import AccountingError, OpenwitError
+from manifests.base.install import check_install
+from manifests.base.version import __version__
 from pipeline.engine import files
 from pipeline.engine.stage_dir import folder_of
 from pipeline.engine.steps import MapStep, ShuffleStep
@@ -31,6 +33,21 @@ class Job:
     """Folder of this run below ROOT/runs, for failures."""
     max_error_rate: float
     bucket_bytes: int
+    version: str = __version__
+    """That of the driver."""
+
+    def check_worker(self) -> None:
+        """Refuse to work with another openwit than the driver's, or one that is shadowed.
+
+        Raises:
+            OpenwitError: naming both versions, or the package.
+        """
+        if self.version != __version__:
+            raise OpenwitError(
+                f"worker: has openwit {__version__}, the driver {self.version}: install one "
+                "version in both environments"
+            )
+        check_install()
 
     @property
     def folder(self) -> str:

@@ -42,6 +42,9 @@ class _RunUnit(beam.DoFn):
         self._seconds = seconds
         self._end: float | None = None
 
+    def setup(self) -> None:
+        self._job.check_worker()
+
     def process(self, element: bytes) -> Iterable[None]:
         job, unit = self._job, Unit.from_bytes(element)
         if not isinstance(job.step, MapStep):

@@ -50,6 +50,9 @@ class _Emit(beam.DoFn):
         self._buckets = frozenset(buckets)
         self._generation = generation
 
+    def setup(self) -> None:
+        self._job.check_worker()
+
     def process(self, element: bytes) -> Iterator[tuple[int, bytes]]:
         if not element:
             yield from ((bucket, b"") for bucket in sorted(self._buckets))
@@ -76,6 +79,9 @@ class _Reduce(beam.DoFn):
     def __init__(self, job: Job, ids: tuple[str, ...]) -> None:
         self._job = job
         self._ids = ids
+
+    def setup(self) -> None:
+        self._job.check_worker()
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[None]:
         bucket, received = element

@@ -1,4 +1,5 @@
 import os
+import pathlib
 
 import pytest
 
@@ -8,9 +9,16 @@ from pipeline.engine.options import EngineSettings, parse_beam_options, worker_c
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"workers": -1}, {"bucket_bytes": 1}, {"max_error_rate": float("nan")}]
+    "wrong",
+    [
+        {"workers": -1},
+        {"bucket_bytes": 1},
+        {"max_error_rate": float("nan")},
+        {"pool": "localhost:5"},
+        {"pool": "", "mode": "pool"},
+    ],
 )
-def test_a_setting_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+def test_a_setting_out_of_range_is_refused(wrong: dict[str, float | str]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EngineSettings(**wrong)  # type: ignore[arg-type]
 
@@ -39,10 +47,21 @@ def test_beam_options_are_passed_on() -> None:
     }
 
 
+def test_a_runner_and_what_goes_with_it_are_passed_on() -> None:
+    words = ["--runner=PortableRunner", "--job_endpoint=localhost:1", "--setup_file=setup.py"]
+    assert parse_beam_options(words) == {
+        "runner": "PortableRunner",
+        "job_endpoint": "localhost:1",
+        "setup_file": str(pathlib.Path.cwd() / "setup.py"),
+    }
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--runner=FlinkRunner", "--runner: openwit sets it: use --set engine.mode="),
+        ("--runner=DaskRunner", "--runner=DaskRunner: not one that openwit runs on: use one of Po"),
+        ("--runner=DirectRunner", "none: on this machine --set engine.mode=... chooses"),
+        ("--job_endpoint=localhost:1", "--job_endpoint: goes with --runner=PortableRunner|"),
         ("--direct_num_workers=3", "--direct_num_workers: openwit sets it: .* engine.workers="),
         ("--max_cache_memory_usage=1", "did you mean --max_cache_memory_usage_mb"),
         ("--qqq=1", "--qqq: not a Beam option: see"),

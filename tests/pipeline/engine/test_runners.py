@@ -1,0 +1,148 @@
+"""The same jobs in a worker pool and behind a job service: equal bytes, clear ends."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from manifests.base.errors import OpenwitError
+from pipeline.engine.driver import open_driver
+from pipeline.engine.options import EngineSettings
+from pipeline.engine.steps import MapStep
+from pipeline.engine.units import Unit
+from tests.pipeline.engine.engine_kernels import make_step, make_units, sort_step
+from tests.pipeline.engine.test_driver import COUNTS, REPOSITORY, run_both, tree
+
+POOL = "apache_beam.runners.worker.worker_pool_main"
+JOB_SERVICE = "apache_beam.runners.portability.local_job_service_main"
+START_SECONDS = 30
+
+
+@contextlib.contextmanager
+def service(
+    module: str, option: str, folder: pathlib.Path, packages: pathlib.Path = REPOSITORY
+) -> Iterator[str]:
+    """Run one of Beam's services in another folder, as its users do; yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+    process = subprocess.Popen(  # noqa: S603 (words of this file)
+        [sys.executable, "-P", "-m", module, option, str(port)],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(packages)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + START_SECONDS
+        while not answers(port):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.05)
+        yield f"localhost:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def run_there(
+    root: pathlib.Path,
+    units: list[Unit],
+    *,
+    pool: str = "",
+    options: Mapping[str, Any] | None = None,
+    make: MapStep | None = None,
+) -> None:
+    mode = "pool" if pool else "auto"
+    chosen = EngineSettings(mode=mode, workers=2, pool=pool)  # type: ignore[arg-type]
+    with open_driver(str(root), chosen, options=options) as engine:
+        made = engine.run(make or make_step(), units)
+        engine.run(sort_step(), made.next_units("part"), [made])
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
+    return make_units(tmp_path_factory.mktemp("inputs"), COUNTS)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, units: list[Unit]) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("reference")
+    run_both(root, units)
+    return tree(root)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with service(POOL, "--service_port", tmp_path_factory.mktemp("pool")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def job_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with service(JOB_SERVICE, "-p", tmp_path_factory.mktemp("service")) as address:
+        yield address
+
+
+def test_a_worker_pool_in_another_folder_gives_the_same_bytes(
+    tmp_path: pathlib.Path, units: list[Unit], reference: dict[str, str], pool: str
+) -> None:
+    run_there(tmp_path, units, pool=pool)
+    assert tree(tmp_path) == reference
+
+
+def test_a_killed_worker_of_a_pool_ends_the_run_soon_and_the_next_run_goes_on(
+    tmp_path: pathlib.Path, units: list[Unit], reference: dict[str, str], pool: str
+) -> None:
+    deadly = make_step(die_once=str(tmp_path / "marker"))
+    start = time.monotonic()
+    with pytest.raises(OpenwitError, match=r"make: worker pool localhost:\d+: a worker ended"):
+        run_there(tmp_path / "root", units, pool=pool, make=deadly)
+    assert time.monotonic() - start < 20
+    run_there(tmp_path / "root", units, pool=pool, make=deadly)
+    assert tree(tmp_path / "root") == reference
+
+
+@pytest.mark.parametrize("environment", ["LOOPBACK", "EXTERNAL"])
+def test_a_job_service_gives_the_same_bytes(
+    tmp_path: pathlib.Path,
+    units: list[Unit],
+    reference: dict[str, str],
+    job_service: str,
+    pool: str,
+    environment: str,
+) -> None:
+    options = {
+        "runner": "PortableRunner",
+        "job_endpoint": job_service,
+        "environment_type": environment,
+        **({"environment_config": pool} if environment == "EXTERNAL" else {}),
+    }
+    run_there(tmp_path, units, options=options)
+    assert tree(tmp_path) == reference
+
+
+def test_a_failed_unit_is_named_behind_a_job_service(
+    tmp_path: pathlib.Path, units: list[Unit], job_service: str
+) -> None:
+    options = {
+        "runner": "PortableRunner",
+        "job_endpoint": job_service,
+        "environment_type": "LOOPBACK",
+    }
+    with pytest.raises(OpenwitError, match="make unit 0000000000000002: RuntimeError: in-2"):
+        run_there(tmp_path, units, options=options, make=make_step(fail_on="in-2"))
