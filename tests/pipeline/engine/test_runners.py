@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from manifests.base.errors import OpenwitError
+from manifests.base.errors import OpenwitError, RefusedError
 from pipeline.engine.driver import open_driver
 from pipeline.engine.options import EngineSettings
+from pipeline.engine.reach import check_reachable
 from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
 from tests.pipeline.engine.engine_kernels import make_step, make_units, sort_step
@@ -146,3 +147,20 @@ def test_a_failed_unit_is_named_behind_a_job_service(
     }
     with pytest.raises(OpenwitError, match="make unit 0000000000000002: RuntimeError: in-2"):
         run_there(tmp_path, units, options=options, make=make_step(fail_on="in-2"))
+
+
+@pytest.mark.slow
+def test_flink_inside_its_job_server_gives_the_same_bytes(
+    tmp_path: pathlib.Path, units: list[Unit], reference: dict[str, str]
+) -> None:
+    options = {
+        "runner": "FlinkRunner",
+        "flink_master": "[local]",
+        "environment_type": "LOOPBACK",
+    }
+    try:
+        check_reachable(str(tmp_path), "", options)
+    except RefusedError as error:
+        pytest.skip(f"jar not found: {error}")
+    run_there(tmp_path, units, options=options)
+    assert tree(tmp_path) == reference
