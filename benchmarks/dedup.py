@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from benchmarks import harness
 from benchmarks.dedup_kernel import BUCKET_ROWS
 from benchmarks.dedup_rows import CLUSTER, PLANTED, uniform_hashes, write_fetched
+from benchmarks.loop import PlainEngine
 from manifests.base.console import say
 from pipeline.engine.driver import open_driver
 from pipeline.engine.options import EngineSettings
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.stages.dedup import DedupSettings, run
-from tests.conftest import PlainEngine
 
 FULL, QUICK = (100_000, 1_000_000, 10_000_000), (30_000, 100_000, 300_000)
 FAISS_BITS, FAISS_RADIUS = 256, 33

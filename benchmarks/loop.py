@@ -1,17 +1,20 @@
-"""Map steps of a stage in a plain loop, for what the work costs without Beam."""
+"""The steps of a stage in a plain loop: what the work costs without Beam, and tests' engine."""
 
 import dataclasses
 from collections.abc import Sequence
 
-from pipeline.engine.stage_dir import StageRecord, folder_of, spec_digest
+import pyarrow as pa
+
+from pipeline.engine import files
+from pipeline.engine.stage_dir import StageRecord, bucket_ids, folder_of, spec_digest, stage_path
 from pipeline.engine.steps import MapStep, ShuffleStep
-from pipeline.engine.units import Unit
-from pipeline.engine.work import run_unit
+from pipeline.engine.units import Unit, UnitRecord
+from pipeline.engine.work import reduce_bucket, run_unit
 
 
 @dataclasses.dataclass
-class LoopEngine:
-    """Runs the units of map steps one after the other in this process."""
+class PlainEngine:
+    """The engine's contract in one loop: every unit is done, nothing is reused."""
 
     root: str
     bucket_bytes: int = 1 << 26
@@ -24,9 +27,11 @@ class LoopEngine:
         upstream: Sequence[StageRecord] = (),
     ) -> StageRecord:
         """Run a step; see `pipeline.engine.context.Engine.run`."""
-        if not isinstance(step, MapStep):
-            raise TypeError(f"{step.name} is not a map step")
         spec = spec_digest(step, upstream)
+        if isinstance(step, MapStep):
+            done = [run_unit(step, spec, unit, self.root) for unit in units]
+        else:
+            done = self._shuffle(step, spec, units)
         record = StageRecord(
             root=self.root,
             step=step.name,
@@ -36,7 +41,27 @@ class LoopEngine:
             parameters=step.parameters,
             upstream=tuple(folder_of(each.step, each.spec) for each in upstream),
             accounts=step.accounts,
-            units=tuple(run_unit(step, spec, unit, self.root) for unit in units),
+            units=tuple(sorted(done, key=lambda unit: unit.unit)),
         )
+        files.write_atomic(stage_path(self.root, record.folder), record.to_bytes())
         self.records.append(record)
         return record
+
+    def _shuffle(self, step: ShuffleStep, spec: str, units: Sequence[Unit]) -> list[UnitRecord]:
+        received: list[dict[str, list[pa.RecordBatch]]] = [{} for _ in range(step.buckets)]
+        for unit in units:
+            for packet in step.kernel.emit(unit):
+                for bucket in sorted(set(packet.buckets.tolist())):
+                    rows = packet.batch.filter(pa.array(packet.buckets == bucket))
+                    received[bucket].setdefault(packet.tag, []).append(rows)
+        return [
+            reduce_bucket(
+                step,
+                spec,
+                bucket,
+                Unit(id=unit_id, sources=()),
+                {tag: pa.Table.from_batches(rows) for tag, rows in received[bucket].items()},
+                self.root,
+            )
+            for bucket, unit_id in enumerate(bucket_ids(step, units))
+        ]
