@@ -1,14 +1,17 @@
 # make run    everything from a web archive to a trained model, on a real site (QUICK=1: short training)
 # make test   the tests; `make lint`: style, types, import directions; `make bench`: the benchmarks
-# make docs   rewrites the generated pages of docs/
+# make docs   rewrites the generated pages of docs/; `make peers`: the tools that read our exports, for their tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= out/gimp-manual
 QUICK ?=
-BENCHMARKS ?= extract fetch queries dedup dedup_quality manifests
+BENCHMARKS ?= extract fetch fetch_memory queries dedup dedup_quality manifests trainer emoji
 
-.PHONY: setup run test slow lint format docs bench clean
+# Tools that read our exports; they bring pandas, which slows down every process that has it.
+PEERS := datasets mlcroissant pandas wids
+
+.PHONY: setup peers run test slow lint format docs bench clean
 
 setup: $(VENV)/.ready
 
@@ -21,10 +24,20 @@ $(VENV)/.ready: setup.py constraints.txt manifests/base/version.py
 	@if [ -d .git ] && [ -z "$$CI" ]; then $(BIN)/pre-commit install >/dev/null || true; fi
 	@touch $@
 
+# An environment of their own, which sees the project's packages too.
+peers: $(VENV)/peers/.ready
+
+$(VENV)/peers/.ready: $(VENV)/.ready
+	@$(BIN)/python -m venv $(VENV)/peers
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$($(VENV)/peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(VENV)/peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PEERS)
+	@touch $@
+
 run: setup
 	$(BIN)/python examples/gimp_manual/run.py --out "$(OUT)" $(if $(QUICK),--quick)
 
-test: setup
+test: setup peers
 	$(BIN)/pytest -m "not slow and not gpu"
 
 slow: setup

@@ -44,11 +44,15 @@ EXTRAS = {
         "fastwarc>=1.0",
         "imagededup>=0.3.3",
         "imagehash>=4.3.2",
+        "pandas>=2.2",
         "pdqhash>=0.2.7",
         "pyahocorasick>=2.1",
         "pysimdjson>=7",
         "selectolax>=0.3.21",
+        "webdataset==0.2.86",
     ],
+    # Its versions need Python below 3.13; newer ones may say other things of failures.
+    "img2dataset": ["img2dataset>=1.47,<1.48; python_version < '3.13'"],
     "lang": ["py3langid>=0.4,<0.5"],
     "train": [
         "open_clip_torch>=3.3,<4",

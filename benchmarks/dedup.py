@@ -1,4 +1,4 @@
-"""Speed and growth of dedup: its kernel, faiss on the same hashes, and the whole stage on Beam.
+"""Speed and growth of dedup: hash record, kernel, faiss on the same hashes, whole stage on Beam.
 
 `python -m benchmarks.dedup [--quick] [--json OUT]`. All is CPU time of one core. faiss answers a
 sample of the queries, which are independent of each other; its time is scaled to all of them.
@@ -18,7 +18,8 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks import harness
-from benchmarks.dedup_kernel import BUCKET_ROWS
+from benchmarks.dedup_kernel import BUCKET_ROWS, peak_bytes, reset_peak
+from benchmarks.dedup_record import record_costs
 from benchmarks.dedup_rows import CLUSTER, PLANTED, uniform_hashes, write_fetched
 from benchmarks.loop import PlainEngine
 from manifests.base.console import say
@@ -48,9 +49,11 @@ def _measure(quick: bool, json_out: str) -> None:
     runs = {(kind, rows): _kernel(kind, rows) for kind in ("uniform", "skewed") for rows in sizes}
     plain = runs["uniform", middle]
     others = {kind: _kernel(kind, middle) for kind in ("copies", "crowded")}
+    stage = _stage(sizes[1] if quick else middle)  # before faiss, whose memory would count
     peers = _faiss(faiss, middle)
-    stage = _stage(sizes[1] if quick else middle)
+    say("record: beside imagehash and pdqhash")
     metrics = {
+        **record_costs(12 if quick else 24),
         "hashes_per_cpu_s": plain["rows"] / plain["cpu_s"],
         "candidate_slope": _slope(runs, "uniform", "candidates", sizes),
         "cpu_slope": _slope(runs, "uniform", "cpu_s", sizes),
@@ -143,7 +146,9 @@ def _stage(rows: int) -> dict[str, float]:
         say(f"stage: {rows:,} rows on Beam")
         with open_driver(f"{folder}/beam", EngineSettings(mode="memory")) as engine:
             fetched = write_fetched(engine, rows)
+            reset_peak()
             beam = harness.cpu_seconds(lambda: run(engine, settings, fetched))
+            peak = peak_bytes()
         say(f"stage: {rows:,} rows in a plain loop")
         plain = _TimedEngine(root=f"{folder}/plain")
         fetched = write_fetched(plain, rows)
@@ -155,6 +160,7 @@ def _stage(rows: int) -> dict[str, float]:
         "stage_over_kernel": beam / loop,
         "stage_cpu_s": beam,
         "stage_plain_cpu_s": loop,
+        "stage_peak_gib": peak / 2**30,
     }
 
 

@@ -16,12 +16,17 @@ from benchmarks.harness import MissingError
 PHOTOGRAPHS = (
     *("gnome-backgrounds", "mate-backgrounds", "plasma-workspace-wallpapers"),
     *("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "ukui-wallpapers"),
+    *("lxqt-themes", "palapeli-data/usr/share/palapeli"),
+    *(f"opencv-doc/usr/share/doc/opencv-doc/examples/{each}" for each in ("data", "text")),
 )
+"""Debian packages, some with the folder of it that counts."""
 GRAPHICS = ("tuxpaint-stamps-default",)
 CACHE = pathlib.Path.home() / ".cache" / "openwit" / "dedup"
 FAMILIES = pathlib.Path(__file__).with_name("dedup_families.csv")
 LONG_PX = 512
 TILE_PX = 512
+SMALL_TILE_PX = 256
+"""As large as what is hashed of a picture."""
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 Edit = Callable[[Image.Image], bytes]
@@ -30,9 +35,14 @@ Edit = Callable[[Image.Image], bytes]
 def package_images(package: str, cache: pathlib.Path) -> list[pathlib.Path]:
     """Return the images of a Debian package, unpacked below `cache` when they are not yet.
 
+    Args:
+        package: its name, or `name/folder` for those of one folder.
+        cache: folder of the unpacked packages.
+
     Raises:
         MissingError: if it cannot be had.
     """
+    package, _, inside = package.partition("/")
     folder = cache / package
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -44,7 +54,7 @@ def package_images(package: str, cache: pathlib.Path) -> list[pathlib.Path]:
             raise MissingError(
                 f"{package}: cannot be had: unpack this Debian package below {folder}"
             ) from None
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    found = (path for path in (folder / inside).rglob("*") if path.suffix.lower() in ENDINGS)
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
@@ -53,12 +63,17 @@ def _run(command: list[str], folder: pathlib.Path) -> None:
 
 
 def families(paths: list[pathlib.Path]) -> dict[str, pathlib.Path]:
-    """Return the largest file of each family: sizes, light and dark, recoloured forms are one."""
+    """Return the largest file of each family: sizes, light and dark, recoloured forms are one.
+
+    Files that are listed without a family are no pictures of their own and left out.
+    """
     with FAMILIES.open(encoding="utf-8", newline="") as file:
         listed = {row["file"]: row["family"] for row in csv.DictReader(file)}
     found: dict[str, pathlib.Path] = {}
     for path in paths:
         name = _theme(path) or listed.get(path.stem, path.stem)
+        if not name:
+            continue
         if name not in found or path.stat().st_size > found[name].stat().st_size:
             found[name] = path
     return dict(sorted(found.items()))
@@ -86,13 +101,13 @@ def load(path: pathlib.Path) -> Image.Image:
     return white
 
 
-def tiles(path: pathlib.Path) -> Iterator[Image.Image]:
-    """Yield the distinct 512-px tiles of a large picture."""
+def tiles(path: pathlib.Path, side: int = TILE_PX) -> Iterator[Image.Image]:
+    """Yield the distinct square tiles of a large picture, `side` px each."""
     with Image.open(path) as image:
         rgb = image.convert("RGB")
-    for top in range(0, rgb.height - TILE_PX + 1, TILE_PX):
-        for left in range(0, rgb.width - TILE_PX + 1, TILE_PX):
-            yield rgb.crop((left, top, left + TILE_PX, top + TILE_PX))
+    for top in range(0, rgb.height - side + 1, side):
+        for left in range(0, rgb.width - side + 1, side):
+            yield rgb.crop((left, top, left + side, top + side))
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: int) -> bytes:
@@ -174,6 +189,19 @@ def _logo(image: Image.Image) -> bytes:
     return _jpeg(made, 90)
 
 
+def _quarter(image: Image.Image, quality: int) -> bytes:
+    return _jpeg(image.reduce(4), quality)
+
+
+def _three(image: Image.Image) -> bytes:
+    """Make three edits, drawn by the picture itself."""
+    seed = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
+    data = encoded(image)
+    for name in np.random.default_rng(seed).choice(MILD, 3, replace=False):
+        data = EDITS[str(name)](Image.open(io.BytesIO(data)).convert("RGB"))
+    return data
+
+
 def _rotate(image: Image.Image) -> bytes:
     return _jpeg(image.rotate(2, Image.Resampling.BICUBIC), 90)
 
@@ -208,3 +236,15 @@ EDITS: dict[str, Edit] = {
     "mirror": lambda image: encoded(ImageOps.mirror(image)),
 }
 """Each makes a file of an image of 512 px."""
+
+MILD = (
+    *("jpeg_30", "resize_half", "brightness", "contrast", "gamma_up", "gamma_down", "gray", "blur"),
+    *("noise", "sharpen", "text", "pad_5", "crop_2"),
+)
+COPYDAYS: dict[str, Edit] = {
+    **{f"copydays_jpeg_{q}": functools.partial(_quarter, quality=q) for q in (75, 30, 15, 8, 3)},
+    "copydays_crop_80": functools.partial(_crop, area=0.8),
+    "copydays_three": _three,
+}
+"""Edits like those of the Copydays set: a quarter of the side and a JPEG quality, strong crops,
+several edits at once. Crops of less are among `EDITS`."""

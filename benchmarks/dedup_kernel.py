@@ -108,9 +108,9 @@ def measure(kind: str, rows: int) -> dict[str, float]:
         "crowded": functools.partial(crowded_hashes, equal=False),
     }
     choose(uniform_hashes(1000), DedupSettings())  # warm caches and imports
-    before = _peak_bytes()
+    before = peak_bytes()
     hashes = make[kind](rows)
-    _reset_peak()
+    reset_peak()
     start = time.process_time()
     kept, edges, counts = choose(hashes, DedupSettings())
     return {
@@ -121,16 +121,17 @@ def measure(kind: str, rows: int) -> dict[str, float]:
         "candidates": counts.candidates,
         "hot_keys": counts.hot_keys,
         "overflow_rows": counts.overflow_rows,
-        "bytes": _peak_bytes() - before,
+        "bytes": peak_bytes() - before,
     }
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
     """Make the kernel's mark of peak memory begin anew (Linux)."""
     pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return the most memory that this process has had since its start or `reset_peak` (Linux)."""
     text = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) << 10 for line in text.splitlines() if "VmHWM" in line)
 

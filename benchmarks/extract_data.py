@@ -101,7 +101,8 @@ def write_wat(path: pathlib.Path, pages: Iterable[tuple[str, bytes]]) -> None:
     """Write what Common Crawl derives from such an archive."""
     with path.open("wb") as file:
         for name, body in pages:
-            text = json.dumps(_wat_json(page_url(name), body), ensure_ascii=False)
+            found = _wat_json(page_url(name), body)
+            text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
             block = text.encode("utf-8", "replace")
             file.write(_member("metadata", page_url(name), "application/json", block))
 

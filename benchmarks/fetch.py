@@ -6,29 +6,25 @@ PYTHON is that of an environment with img2dataset 1.47.0, which needs other vers
 """
 
 import argparse
-import io
 import json
-import math
 import os
 import pathlib
 import resource
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from typing import Any
 
-import numpy as np
-from PIL import Image
+import pycurl
 
+from benchmarks.dedup_edits import CACHE, package_images
+from benchmarks.fetch_quality import quality
 from benchmarks.fetch_web import authority, pictures, serving
 from benchmarks.harness import MissingError, report, run
-from pipeline.fetch.image import Prepared, prepare
-from pipeline.fetch.settings import FetchSettings
+from manifests.base.console import say
 
 ROOT = pathlib.Path(__file__).parent.parent
-SIDE_PX = 256
 
 
 def main(*, quick: bool, path: str, peer: str) -> None:
@@ -37,17 +33,17 @@ def main(*, quick: bool, path: str, peer: str) -> None:
     Raises:
         MissingError: if the peer is not there.
     """
-    version = "import importlib.metadata as m; print(m.version('img2dataset'))"
-    found = subprocess.run([peer, "-c", version], capture_output=True, text=True, check=False)  # noqa: S603
-    if found.returncode:
+    if not _peer_value(peer, "importlib.metadata", "m.version('img2dataset')"):
         raise MissingError("img2dataset: not in this environment: name another with --peer PYTHON")
-    sizes, repeats = ((200, 600), 1) if quick else ((1000, 4000), 3)
+    sizes, repeats = ((200, 600), 1) if quick else ((800, 4000), 3)
     metrics: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        bodies = pictures(60 if quick else 400)
+        bodies = pictures(100 if quick else 400)
         pem, bundle = authority(folder)
+        say(f"TLS: {pycurl.version}; peer: {_peer_value(peer, 'ssl', 'm.OPENSSL_VERSION')}")
+        say(f"TLS: {bundle.read_text('utf-8').count('BEGIN CERT')} certificates to trust")
         for scheme, key in (("http", None), ("https", pem)):
             with serving(bodies, key) as port:
                 url = f"{scheme}://127.0.0.1:{port}"
@@ -55,13 +51,23 @@ def main(*, quick: bool, path: str, peer: str) -> None:
             metrics |= measured
             rows.append({"transport": scheme, **_columns(scheme, measured)})
         metrics |= quality(bodies, folder / "http")
+        metrics |= photograph_quality(folder / "photographs", 6 if quick else 30, peer, bundle)
         metrics |= slow_hosts(folder, quick=quick)
     report(list(rows[0]), rows, metrics, path)
+
+
+def _peer_value(peer: str, module: str, expression: str) -> str:
+    """Return what an expression of a module m is for the peer's Python; nothing if it raises."""
+    code = f"import {module} as m; print({expression})"
+    return subprocess.run(  # noqa: S603
+        [peer, "-c", code], capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def _columns(scheme: str, measured: dict[str, float]) -> dict[str, float]:
     return {
         "CPU-ms an image": measured[f"{scheme}_cpu_ms"],
+        "with pHash-64 only": measured[f"{scheme}_short_cpu_ms"],
         "img2dataset": measured[f"{scheme}_peer_cpu_ms"],
         "times": measured[f"{scheme}_ratio"],
         "peak MiB": measured["peak_mib"],
@@ -78,14 +84,15 @@ def compare(
     bundle: pathlib.Path,
 ) -> dict[str, float]:
     """Return CPU-ms an image of both, from the slope between two sizes, and their ratio."""
-    costs: dict[str, dict[int, list[float]]] = {"ours": {}, "peer": {}}
-    peaks: dict[str, list[float]] = {"ours": [], "peer": []}
+    tools = {"ours": run_ours, "short": run_short, "peer": run_peer}
+    costs: dict[str, dict[int, list[float]]] = {tool: {} for tool in tools}
+    peaks: dict[str, list[float]] = {tool: [] for tool in tools}
     for repeat in range(repeats):
         for size in sizes:
             listed = folder / f"{repeat}-{size}.txt"
             listed.parent.mkdir(exist_ok=True)
             listed.write_text("".join(f"{url}/{number}.jpg\n" for number in range(size)))
-            for tool, measure in (("ours", run_ours), ("peer", run_peer)):
+            for tool, measure in tools.items():
                 out = folder / f"{tool}-{repeat}-{size}"
                 cpu, peak = measure(listed, out, size, peer, bundle)
                 costs[tool].setdefault(size, []).append(cpu)
@@ -98,8 +105,10 @@ def compare(
     }
     return {
         f"{scheme}_cpu_ms": 1000 * slopes["ours"],
+        f"{scheme}_short_cpu_ms": 1000 * slopes["short"],
         f"{scheme}_peer_cpu_ms": 1000 * slopes["peer"],
         f"{scheme}_ratio": slopes["peer"] / slopes["ours"],
+        f"{scheme}_short_ratio": slopes["peer"] / slopes["short"],
         "memory_ratio": max(peaks["peer"]) / max(peaks["ours"]),
         "peak_mib": max(peaks["ours"]) / (1 << 20),
         "peer_peak_mib": max(peaks["peer"]) / (1 << 20),
@@ -110,15 +119,26 @@ def run_ours(
     listed: pathlib.Path, out: pathlib.Path, size: int, peer: str, bundle: pathlib.Path
 ) -> tuple[float, float]:
     """Return CPU-seconds and peak bytes of our process."""
-    made = json.loads(_call_ours(listed, out, "--bundle", str(bundle)))
+    return _run_ours(listed, out, size, "--bundle", str(bundle))
+
+
+def run_short(
+    listed: pathlib.Path, out: pathlib.Path, size: int, peer: str, bundle: pathlib.Path
+) -> tuple[float, float]:
+    """Return the same with imagehash's 64-bit pHash in place of the whole hash record."""
+    return _run_ours(listed, out, size, "--bundle", str(bundle), "--short")
+
+
+def _run_ours(
+    listed: pathlib.Path, out: pathlib.Path, size: int, *options: str
+) -> tuple[float, float]:
+    command = [sys.executable, "-m", "benchmarks.fetch_ours", str(listed), str(out), *options]
+    made = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout  # noqa: S603
+    )
     if made["kept"] != size:
         raise RuntimeError(f"ours kept {made['kept']} of {size}")
     return made["cpu_s"], made["peak_bytes"]
-
-
-def _call_ours(listed: pathlib.Path, out: pathlib.Path, *options: str) -> str:
-    command = [sys.executable, "-m", "benchmarks.fetch_ours", str(listed), str(out), *options]
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout  # noqa: S603
 
 
 def run_peer(
@@ -156,71 +176,23 @@ def run_peer(
     return cpu, json.loads((out / "peak.json").read_text()) << 10
 
 
-def quality(bodies: list[bytes], folder: pathlib.Path) -> dict[str, float]:
-    """Return PSNR and SSIM of stored images against a full decode and area average."""
-    ours, theirs, sizes = [], [], []
-    stored = _peer_images(folder)
-    for number, body in enumerate(bodies):
-        made = prepare(body, FetchSettings())
-        if not isinstance(made, Prepared) or number not in stored:
-            continue
-        ideal = _ideal(body, (made.width, made.height))
-        ours.append(_compare(ideal, made.stored))
-        theirs.append(_compare(ideal, stored[number]))
-        sizes.append(len(made.stored) / len(stored[number]))
-    means = np.mean(ours, axis=0), np.mean(theirs, axis=0)
-    return {
-        "psnr_db": float(means[0][0]),
-        "ssim": float(means[0][1]),
-        "peer_psnr_db": float(means[1][0]),
-        "peer_ssim": float(means[1][1]),
-        "bytes_ratio": float(np.mean(sizes)),
-    }
-
-
-def _peer_images(folder: pathlib.Path) -> dict[int, bytes]:
-    """Return what img2dataset stored, by the number in the URL."""
-    found: dict[int, bytes] = {}
-    for path in sorted(folder.glob("peer-0-*/*.tar")):
-        with tarfile.open(path) as tar:
-            files = {each.name: tar.extractfile(each) for each in tar.getmembers()}
-        with tarfile.open(path) as tar:
-            for name in files:
-                if name.endswith(".json"):
-                    text, image = tar.extractfile(name), tar.extractfile(f"{name[:-5]}.jpg")
-                    if text and image:
-                        url = json.loads(text.read())["url"]
-                        number = int(url.rpartition("/")[2].partition(".")[0])
-                        found[number] = image.read()
-    return found
-
-
-def _ideal(body: bytes, size: tuple[int, int]) -> Image.Image:
-    image = Image.open(io.BytesIO(body)).convert("RGB")
-    return image.resize(size, Image.Resampling.BOX)
-
-
-def _compare(ideal: Image.Image, stored: bytes) -> tuple[float, float]:
-    """Return PSNR in dB, and SSIM of the luma over windows of 8 px."""
-    other = Image.open(io.BytesIO(stored)).convert("RGB")
-    if other.size != ideal.size:
-        other = other.resize(ideal.size, Image.Resampling.BOX)
-    left, right = (np.asarray(each, np.float64) for each in (ideal, other))
-    error = np.mean((left - right) ** 2)
-    lumas = (np.asarray(each.convert("L"), np.float64) for each in (ideal, other))
-    windows = [_windows(each) for each in lumas]
-    means = [each.mean(axis=-1) for each in windows]
-    spread = [each.var(axis=-1) for each in windows]
-    both = (windows[0] * windows[1]).mean(axis=-1) - means[0] * means[1]
-    low, high = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    ssim = ((2 * means[0] * means[1] + low) * (2 * both + high)) / (
-        (means[0] ** 2 + means[1] ** 2 + low) * (spread[0] + spread[1] + high)
-    )
-    return 10 * math.log10(255**2 / max(float(error), 1e-9)), float(ssim.mean())
-
-
-def _windows(luma: Any) -> Any:
-    return np.lib.stride_tricks.sliding_window_view(luma, (8, 8)).reshape(-1, 64)
+def photograph_quality(
+    folder: pathlib.Path, count: int, peer: str, bundle: pathlib.Path
+) -> dict[str, float]:
+    """Return the same of photographs of a Debian package; nothing if it cannot be had."""
+    try:
+        paths = package_images("gnome-backgrounds", CACHE)
+    except MissingError as error:
+        say(str(error))
+        return {}
+    bodies = [path.read_bytes() for path in paths if path.suffix == ".jpg"][:count]
+    folder.mkdir()
+    listed = folder / "list.txt"
+    with serving(bodies, None) as port:
+        urls = [f"http://127.0.0.1:{port}/{number}.jpg\n" for number in range(len(bodies))]
+        listed.write_text("".join(urls))
+        run_peer(listed, folder / "peer-0-photographs", len(bodies), peer, bundle)
+    return {f"photograph_{name}": value for name, value in quality(bodies, folder).items()}
 
 
 def slow_hosts(folder: pathlib.Path, *, quick: bool) -> dict[str, float]:

@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import io
 import ipaddress
+import math
 import multiprocessing
 import pathlib
 import ssl
@@ -19,30 +20,58 @@ from cryptography.x509.oid import NameOID
 from PIL import Image
 
 MEAN_SIDE_PX = 1000
+SPREAD = math.log(2)
+"""Standard deviation of the logarithm of the short side. LAION-400M's is: of its images 51 % are at
+least 256 px high and wide, 16 % at least 512, 2.3 % at least 1024 (published)."""
+MAX_SHORT_PX = 3000
 JPEG_SHARE = 0.87
 PROGRESSIVE_SHARE = 0.25
+COLOUR_SHARE = 0.25
+"""Colours of photographs differ less than their lights."""
+GRAIN_LEVELS = 5.0
+GRAIN_PX = 512
 
 
 def pictures(count: int, side_px: int = MEAN_SIDE_PX) -> list[bytes]:
-    """Return files in the mix of the web: most are JPEG, a quarter of these progressive."""
-    grain = np.random.default_rng(0).normal(0, 7, (2 * side_px, 2 * side_px, 1)).astype(np.int16)
+    """Return files in the mix of the web: most are JPEG, a quarter of these progressive.
+
+    Args:
+        count: how many.
+        side_px: side of the square that has as many pixels as the images in the mean.
+    """
+    shape = (GRAIN_PX, GRAIN_PX, 1)
+    grain = np.random.default_rng(0).normal(0, GRAIN_LEVELS, shape).astype(np.int16)
+    mean_ratio = 1 / math.log(2)  # of long to short side, from 1 to 2, uniform in its logarithm
+    middle_px = side_px / math.sqrt(mean_ratio * math.exp(2 * SPREAD**2))
     made = []
     for number in range(count):
         random = np.random.default_rng(number)
-        width = int(side_px * random.uniform(0.7, 1.4))
-        height = int(side_px * side_px / width)
-        small = random.integers(0, 256, (height // 20, width // 20, 3), dtype=np.uint8)
-        smooth = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-        pixels = np.asarray(smooth, np.int16) + grain[:height, :width]
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        short = min(MAX_SHORT_PX, max(64, int(middle_px * math.exp(random.normal(0, SPREAD)))))
+        sides = short, int(short * 2 ** random.uniform(0, 1))
+        width, height = sides if random.uniform() < 0.5 else sides[::-1]
+        smooth = _patches(random, width, height, 20, "L").convert("RGB")
+        smooth = Image.blend(smooth, _patches(random, width, height, 80, "RGB"), COLOUR_SHARE)
         buffer = io.BytesIO()
         if random.uniform() < JPEG_SHARE:
             is_progressive = bool(random.uniform() < PROGRESSIVE_SHARE)
-            image.save(buffer, "JPEG", quality=75, progressive=is_progressive)
+            repeats = (height // GRAIN_PX + 1, width // GRAIN_PX + 1, 1)
+            pixels = np.asarray(smooth, np.int16) + np.tile(grain, repeats)[:height, :width]
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image.save(buffer, "JPEG", quality=80, progressive=is_progressive)
         else:
-            image.convert("P").save(buffer, "PNG", compress_level=1)
+            smooth.convert("P").save(buffer, "PNG", compress_level=1)
         made.append(buffer.getvalue())
     return made
+
+
+def _patches(
+    random: np.random.Generator, width: int, height: int, patch_px: int, mode: str
+) -> Image.Image:
+    """Return smooth patches of random levels."""
+    size = (height // patch_px + 1, width // patch_px + 1, len(mode))
+    levels = random.integers(0, 256, size, dtype=np.uint8)
+    small = Image.fromarray(levels if mode == "RGB" else levels[:, :, 0])
+    return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def authority(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:

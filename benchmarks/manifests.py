@@ -21,6 +21,7 @@ import pyarrow as pa
 from PIL import Image
 
 from benchmarks.harness import MissingError, alternate, report, run
+from benchmarks.manifests_rows import memory, reading, writing
 from manifests.format import Layout, Manifest, Samples, ShardRecord, ShardWriter, commit, load
 from manifests.format.ids import pair_id
 from manifests.format.manifest import tool_record
@@ -58,10 +59,7 @@ def write_dataset(root: pathlib.Path, total_bytes: int) -> Manifest:
     """Write a dataset whose images have at least so many bytes together."""
     images = pictures()
     count = -(-total_bytes // (sum(map(len, images)) // len(images)))
-    names = sorted(
-        (pair_id(f"http://h{n % 97}.example/{n}.jpg", f"a picture of waves {n}").hex(), n)
-        for n in range(count)
-    )
+    names = _names(count)
     layout = Layout(samples_per_shard=PER_SHARD, schema=SCHEMA)
     shards = [
         ShardWriter(number, str(root), _windows(names[start : start + PER_SHARD], images, layout),
@@ -71,6 +69,14 @@ def write_dataset(root: pathlib.Path, total_bytes: int) -> Manifest:
     manifest = _manifest(str(root), shards)
     commit(str(root), manifest)
     return manifest
+
+
+def _names(count: int) -> list[tuple[str, int]]:
+    """Return pair ids and numbers, in the order of the ids."""
+    return sorted(
+        (pair_id(f"http://h{n % 97}.example/{n}.jpg", f"a picture of waves {n}").hex(), n)
+        for n in range(count)
+    )
 
 
 def _windows(
@@ -193,6 +199,24 @@ def loading(
     return rows, {f"load_{count}_s": seconds[f"load {count} shards"]}
 
 
+def remembering(folder: pathlib.Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Measure the memory of a deep check over few and over many shards of one size."""
+    layout = Layout(samples_per_shard=10, schema=SCHEMA)
+    images = pictures()[:1]
+    roots = {}
+    for count in (100, 1_000):
+        root = folder / f"shards{count}"
+        names = _names(10 * count)
+        shards = [
+            ShardWriter(number, str(root), _windows(names[10 * number : 10 * number + 10], images,
+                        layout), layout=layout).write()
+            for number in range(count)
+        ]  # fmt: skip
+        commit(str(root), _manifest(str(root), shards))
+        roots[count] = str(root)
+    return memory(roots)
+
+
 def reporting(manifest: Manifest, folder: pathlib.Path) -> dict[str, float]:
     """Return the size of the page about a dataset."""
     page = write_report(manifest, str(folder / "report.html"), stats=lambda: stats(manifest))
@@ -205,6 +229,8 @@ class Sizes:
 
     hashed_bytes: int
     decoded_bytes: int
+    rows: tuple[int, ...]
+    """Rows of the datasets of metadata; the page is made of the last one."""
     rounds: int
 
 
@@ -214,17 +240,28 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="end within 4 minutes")
     parser.add_argument("--json", default="", help="where the metrics are written")
     arguments = parser.parse_args()
-    sizes = Sizes(1024 * MIB, 160 * MIB, 2) if arguments.quick else Sizes(2_200 * MIB, 256 * MIB, 3)
+    sizes = Sizes(2_200 * MIB, 256 * MIB, (100_000, 1_000_000, 10_000_000), 3)
+    if arguments.quick:
+        sizes = Sizes(512 * MIB, 128 * MIB, (50_000, 500_000), 1)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         large = write_dataset(folder / "large", sizes.hashed_bytes)
         small = write_dataset(folder / "small", sizes.decoded_bytes)
+        first = _names(PER_SHARD)
+        layout = Layout(samples_per_shard=PER_SHARD, schema=SCHEMA)
         rows, metrics = hashing(large, sizes.rounds)
-        for part in (decoding(small, sizes.rounds), loading(folder, 40_000, sizes.rounds)):
+        for part in (
+            decoding(small, sizes.rounds),
+            loading(folder, 40_000, sizes.rounds),
+            writing(folder, next(_windows(first, pictures(), layout)), layout, sizes.rounds),
+            reading(folder, list(sizes.rows), SCHEMA, _manifest, sizes.rounds),
+            remembering(folder),
+        ):
             rows += part[0]
             metrics |= part[1]
-        metrics |= reporting(large, folder)
-    report(["what", "CPU s", "per CPU s", "unit"], rows, metrics, arguments.json)
+        metrics |= reporting(load(str(folder / f"a{sizes.rows[-1]}")), folder)
+    columns = ["what", "CPU s", "per CPU s", "unit", "driver MiB", "worker MiB"]
+    report(columns, rows, metrics, arguments.json)
 
 
 if __name__ == "__main__":

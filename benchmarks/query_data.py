@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from benchmarks.harness import MissingError
 from filters.queries.match_form import match_form
@@ -124,11 +125,16 @@ def write_list(folder: pathlib.Path, queries: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_pairs(root: pathlib.Path, pairs: int, queries: int) -> StageRecord:
-    """Write pairs that survived, with 3.5 queries each, of a popularity that falls as 1 / rank."""
+def write_pairs(
+    root: pathlib.Path, pairs: int, queries: int
+) -> tuple[StageRecord, NDArray[np.int64]]:
+    """Write pairs that survived, with 3.5 queries each, of a popularity that falls as 1 / rank.
+
+    Returns them and how many pairs each query has.
+    """
     random = np.random.default_rng(1)
     share = np.cumsum(1 / np.arange(1, queries + 1))
-    records = []
+    records, counts = [], np.zeros(queries, np.int64)
     for number, start in enumerate(range(0, pairs, ROWS_OF_PART)):
         count = min(ROWS_OF_PART, pairs - start)
         sizes = random.poisson(MATCHES - 1, count) + 1
@@ -137,19 +143,21 @@ def write_pairs(root: pathlib.Path, pairs: int, queries: int) -> StageRecord:
         keys = np.unique(rows << 32 | drawn)  # a query counts once
         sizes = np.bincount(keys >> 32, minlength=count)
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        lists = pa.ListArray.from_arrays(
-            pa.array(offsets), pa.array((keys & 0xFFFFFFFF).astype(np.int32))
-        )
+        found = keys & 0xFFFFFFFF
+        counts += np.bincount(found, minlength=queries)
+        lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(found.astype(np.int32)))
         ids = random.integers(0, 256, (count, 16), dtype=np.uint8).tobytes()
         name = f"stages/dedup-0/part-{number:05d}.parquet"
         records.append(_write_part(root, name, number, _rows(ids, lists, count)))
-    return _record(root, "dedup", {}, records)
+    return _record(root, "dedup", {}, records), counts
 
 
-def write_thresholds(root: pathlib.Path, queries: int, list_sha256: str) -> StageRecord:
+def write_thresholds(
+    root: pathlib.Path, counts: NDArray[np.int64], list_sha256: str
+) -> StageRecord:
     """Write thresholds of a preselect that left nothing out."""
-    ones = np.ones(queries, np.int64)
-    rows = quota_rows(np.arange(queries), ones, ones, itertools.repeat(ALL, queries))
+    ids = np.flatnonzero(counts)
+    rows = quota_rows(ids, counts[ids], counts[ids], np.full(len(ids), ALL, np.uint64))
     part = _write_part(root, "stages/preselect-thresholds-0/part-all.parquet", 0, rows)
     return _record(root, "preselect-thresholds", {"list": list_sha256}, [part])
 

@@ -34,7 +34,6 @@ HEAD = "<!-- Written by `make docs`; change the source it names, not this file. 
 HELP_COLUMNS = 100
 COMMANDS = [typer.main.get_command(each.cli.app) for each in (pipeline, manifests, trainer)]
 TYPE_NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-_GIVEN = re.compile(r"\bDropReason\.([A-Z0-9_]+)")
 _REASON = re.compile(r"(?P<stage>[a-z, ]+): (?P<meaning>.*?)\.(?: Value: (?P<value>.*)\.)?")
 
 
@@ -95,12 +94,6 @@ def attribute_docs(kind: type) -> dict[str, str]:
     return docs
 
 
-def given_reasons() -> set[str]:
-    """Return the names of `DropReason` that the code of any package gives."""
-    paths = [path for name in PACKAGES for path in (FOLDER.parent / name).rglob("*.py")]
-    return {name for path in paths for name in _GIVEN.findall(path.read_text("utf-8"))}
-
-
 def _cli_lines() -> Iterator[str]:
     yield "# Commands\n\nWhat `--help` shows. Exit codes: [running.md](running.md#exit-codes).\n"
     for command in COMMANDS:
@@ -148,15 +141,11 @@ def _reasons_lines() -> Iterator[str]:
         "The column `reason` of the ledger, and the keys of `drops` in the manifest's `funnel`, in "
         "the order of the stages. Value is what the column `value` holds.\n"
     )
-    docs, given = attribute_docs(DropReason), given_reasons()
+    docs = attribute_docs(DropReason)
     yield from _table(
         {"reason": f"`{each}`", **_reason_parts(each, docs.get(each.name, ""))}
         for each in DropReason
-        if each.name in given
     )
-    reserved = [f"`{each}`" for each in DropReason if each.name not in given]
-    if reserved:
-        yield f"Reserved, and given by no stage of this version: {', '.join(reserved)}.\n"
     yield "## Records and pages of an archive\n"
     yield (
         "`extract` counts each record of an archive as a page, or under one of these reasons, in "

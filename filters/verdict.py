@@ -184,8 +184,6 @@ class DropReason(enum.StrEnum):
     """fetch: the process ended while it decoded this image, twice."""
     DECODE_ERROR = "decode_error"
     """fetch: the file cannot be decoded. Value: the decoder's exception, or a size of 0 px."""
-    UNHASHABLE = "unhashable"
-    """dedup: no hash could be taken."""
     BLOCKED_HASH = "blocked_hash"
     """dedup: its image is near one of a block list. Value: set:item:distance in bits."""
     CONTAMINATED = "contaminated"

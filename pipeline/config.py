@@ -37,7 +37,7 @@ NO_DATA = {
     "fetch": (
         *("contact", "delay_s", "delay_factor", "delay_max_s", "max_in_flight", "buffer_bytes"),
         *("host_connections", "site_connections", "address_connections", "connect_to", "reuse"),
-        *("segment_bytes", "segment_s"),
+        *("segment_bytes", "segment_s", "trusted"),
     ),
     "dedup": ("against", "block", "local_edges", "max_overflow"),
     "queries": ("file", *INPUTS, "languages", "max_types"),
@@ -76,7 +76,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Refuse tables that contradict each other."""
-        if self.input.kind != "warc" and self.fetch.source == "archive":
+        if self.input.kind == "img2dataset" and self.fetch.source != "archive":
+            raise ValueError(
+                "fetch.source must be 'archive' with input.kind 'img2dataset', whose shards hold "
+                f"the images, got {self.fetch.source!r}"
+            )
+        if self.input.kind in ("wat", "urls") and self.fetch.source == "archive":
             raise ValueError(
                 f"fetch.source must be 'web' with input.kind {self.input.kind!r}, which holds no "
                 "images, got 'archive'"

@@ -49,20 +49,17 @@ def run_crawl(
     }
 
 
-def crawled_units(loaded: LoadedConfig) -> list[Unit]:
-    """Return the units that read a finished crawl; nothing is asked or written.
+def crawled_units(loaded: LoadedConfig) -> list[Unit] | None:
+    """Return the units that read a finished crawl, or None; nothing is asked or written.
 
     Raises:
-        RefusedError: if it is not finished.
+        RefusedError: if there are no seeds to be read, or nobody to contact.
     """
     engine = CommittedSteps(loaded.root, loaded.settings.engine.bucket_bytes)
     try:
         return crawl.archives(_run(engine, loaded))
     except NotCommittedError:
-        raise RefusedError(
-            "crawl: not finished, and its archives are the input: run openwit-pipeline crawl "
-            f"{loaded.path} first"
-        ) from None
+        return None
 
 
 def _run(engine: Engine, loaded: LoadedConfig) -> list[StageRecord]:

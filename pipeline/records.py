@@ -141,14 +141,16 @@ DEDUPED = pa.schema(
 )
 """One row per kept pair, with what its duplicates left to it."""
 
-SELECTED = pa.schema(
+SELECTION = pa.schema(
     [
-        *DEDUPED,
+        pa.field("pair_id", ID, nullable=False),
         pa.field("selected_by", pa.list_(pa.int32()), nullable=False),
         ("select_prob", pa.float64()),
     ]
 )
-"""The final selection."""
+"""The final selection: one row per kept row of a part of `DEDUPED`, in its order."""
+SELECTED = pa.schema([*DEDUPED, *[field for field in SELECTION if field.name != "pair_id"]])
+"""The kept rows themselves, with why they were kept."""
 
 DROPS = pa.schema(
     [

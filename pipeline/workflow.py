@@ -21,11 +21,18 @@ from pipeline.engine.driver import open_driver
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import Unit
 from pipeline.inputs import file_digests, input_base, input_units
-from pipeline.plan import STAGES, CommittedSteps, NotCommittedError, Plan, predict
+from pipeline.plan import (
+    STAGES,
+    CommittedSteps,
+    MissingStep,
+    NotCommittedError,
+    Plan,
+    predict,
+)
 from pipeline.query_list import RunList, find_list, prepare_list
 from pipeline.selection.blocks import RunBlockList, find_block_lists, prepare_block_lists
-from pipeline.selection.caps import DEFAULT_CAP
 from pipeline.selection.forecast import CapForecast, forecast_caps
+from pipeline.sites import largest_sites
 from pipeline.stages import balance, dedup, extract, fetch, match, preselect, shards
 
 SHORT_SHOWN = 5
@@ -59,6 +66,8 @@ def run_stages(
     """
     _check_stage("--force", force)
     if loaded.settings.crawl.seeds and not only:
+        if crawled_units(loaded) is None:  # what stands against the run needs no crawl to be seen
+            make_plan(loaded, until=until, before_crawl=True).refuse()
         run_crawl(loaded, options=options)
     make_plan(loaded, until=until).refuse()
     settings = loaded.settings
@@ -84,13 +93,17 @@ def run_stages(
         }
 
 
-def make_plan(loaded: LoadedConfig, *, until: str = "", with_caps: bool = False) -> Plan:
+def make_plan(
+    loaded: LoadedConfig, *, until: str = "", with_caps: bool = False, before_crawl: bool = False
+) -> Plan:
     """Say what a run would do; nothing is written, and nothing is read of an input but its size.
 
     Args:
         loaded: the configuration.
         until: the last stage to plan; empty for all.
-        with_caps: whether to look at a sample of what matched for what some caps would keep.
+        with_caps: whether to look at a sample of what matched for what some caps would keep, and
+            at the sites that would be asked.
+        before_crawl: whether to plan without the archives of a crawl that is to come.
 
     Raises:
         RefusedError: if an input is missing.
@@ -98,7 +111,7 @@ def make_plan(loaded: LoadedConfig, *, until: str = "", with_caps: bool = False)
     _check_stage("--until", until)
     settings = loaded.settings
     root = loaded.root
-    units = _units(loaded, hashing=False)
+    units = [] if before_crawl else _units(loaded, hashing=False)
     blocked = find_block_lists(loaded.blocklist, root)
     digest_of = functools.partial(file_digests, root=root, hashing=False)
     queries = find_list(loaded.queries, root, digest_of)
@@ -123,19 +136,40 @@ def make_plan(loaded: LoadedConfig, *, until: str = "", with_caps: bool = False)
         has_dataset=missing is None and _is_of(standing, loaded, engine.records),
     )
     if with_caps and queries is not None:
-        made = dataclasses.replace(made, caps=_forecast(loaded, queries, engine.records))
-    if "shards" in wanted and standing and not settings.shards.replace:
-        return dataclasses.replace(
-            made, refusals=(*made.refusals, *_in_the_way(standing, loaded, units))
+        made = dataclasses.replace(
+            made,
+            caps=_forecast(loaded, queries, engine.records),
+            **_web_forecast(loaded, engine.records, missing),
         )
-    return made
+    refusals = [*made.refusals, *_too_many_for_strict(made, settings.balance)]
+    if "shards" in wanted and standing and not settings.shards.replace:
+        refusals += _in_the_way(standing, loaded, units)
+    return dataclasses.replace(made, refusals=tuple(refusals))
+
+
+def _too_many_for_strict(made: Plan, settings: balance.BalanceSettings) -> Iterator[str]:
+    """Say that more pairs would reach the strict rule than it takes, before they are fetched."""
+    for stage in made.stages:
+        is_over = stage.stage == "balance" and stage.rows_in > settings.strict_max_pairs
+        if settings.mode == "strict" and is_over:
+            yield (
+                f"balance.strict_max_pairs: about {stage.rows_in} pairs would reach balance, at "
+                f"most {settings.strict_max_pairs} are taken: raise it, or use balance.mode = "
+                "'exact'"
+            )
 
 
 def _units(loaded: LoadedConfig, *, hashing: bool = True) -> list[Unit]:
     """Return the units that read the run's input: its files, or what its crawl recorded."""
     settings = loaded.settings
     if settings.crawl.seeds:
-        return crawled_units(loaded)
+        units = crawled_units(loaded)
+        if units is None:
+            raise RefusedError(
+                "crawl: not finished, and its archives are the input: run openwit-pipeline crawl "
+                f"{loaded.path} first"
+            )
+        return units
     return input_units(settings.input, loaded.folder, loaded.root, hashing=hashing)
 
 
@@ -149,10 +183,31 @@ def _forecast(
     loaded: LoadedConfig, queries: RunList, records: Sequence[StageRecord]
 ) -> tuple[CapForecast, ...]:
     matched = [record for record in records if record.step == "match"]
-    select = loaded.select
-    cap = select.cap or DEFAULT_CAP
     listed = (queries.path, queries.sha256)
-    return tuple(forecast_caps(matched[0], *listed, cap, select.seed)) if matched else ()
+    if not matched:
+        return ()
+    widened = loaded.settings.preselect.widened(loaded.select)
+    return tuple(forecast_caps(matched[0], *listed, loaded.select, widened))
+
+
+def _web_forecast(
+    loaded: LoadedConfig, records: Sequence[StageRecord], missing: MissingStep | None
+) -> dict[str, Any]:
+    """Return the fields `sites` and `notes` of a plan whose next stage asks hosts."""
+    settings = loaded.settings
+    if missing is None or missing.stage != "fetch" or not settings.fetch.needs_network:
+        return {}
+    chosen = [record for record in records if record.step == "preselect"]
+    again = fetch.images_asked_again(loaded.root, settings.fetch, settings.consent)
+    notes = (
+        f"fetch: {again} pairs below {loaded.root} have images made under other settings of images "
+        "or another Pillow: their hosts are asked again, for only images stored as they came "
+        "(fetch.keep_original) are made anew from what is there",
+    )
+    return {
+        "sites": largest_sites(chosen[0], settings.fetch) if chosen else (),
+        "notes": notes if again else (),
+    }
 
 
 def walk(
@@ -187,8 +242,7 @@ def walk(
     yield "match"
     chosen = preselect.run(engine, loaded.select, settings.preselect, *listed, matched)
     yield "preselect"
-    base = _base(loaded)
-    fetched = fetch.run(engine, settings.fetch, settings.consent, base, chosen.pairs, extracted)
+    fetched = _fetched(engine, loaded, chosen.pairs, extracted, blocked)
     yield "fetch"
     deduped = dedup.run(engine, loaded.dedup, fetched)
     yield "dedup"
@@ -203,6 +257,7 @@ def walk(
         engine,
         settings.shards,
         settings.dataset,
+        deduped=deduped,
         selected=balanced.pairs,
         query_counts=balanced.queries,
         list_path=queries.path,
@@ -215,6 +270,26 @@ def walk(
         config=data_settings(settings),
     )
     yield "shards"
+
+
+def _fetched(
+    engine: Engine,
+    loaded: LoadedConfig,
+    pairs: StageRecord,
+    extracted: StageRecord,
+    blocked: Sequence[RunBlockList],
+) -> StageRecord:
+    settings = loaded.settings
+    return fetch.run(
+        engine,
+        settings.fetch,
+        settings.consent,
+        _base(loaded),
+        pairs,
+        extracted,
+        of_shards=settings.input.kind == "img2dataset",
+        blocked=blocked,
+    )
 
 
 def _standing(loaded: LoadedConfig) -> Manifest | None:

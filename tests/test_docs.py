@@ -129,6 +129,13 @@ def test_every_reason_is_in_its_page(kind: type[DropReason | Skip | PageDrop | F
     assert set(generate.attribute_docs(kind)) == {each.name for each in kind}
 
 
+def test_some_code_gives_every_drop_reason() -> None:
+    paths = [path for name in generate.PACKAGES for path in (ROOT / name).rglob("*.py")]
+    code = "".join(path.read_text("utf-8") for path in paths)
+    given = set(re.findall(r"\bDropReason\.([A-Z0-9_]+)", code))
+    assert {each.name for each in DropReason} - given == set()
+
+
 @pytest.mark.parametrize("table", ["SAMPLES", "QUERIES", "INPUTS", "LEDGER"])
 def test_every_column_is_in_its_page(table: str) -> None:
     page = (DOCS / "dataset.md").read_text("utf-8")

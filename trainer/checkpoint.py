@@ -2,6 +2,8 @@
 
 checkpoints/step_000001000/model.safetensors    loads in open_clip as it is
                            optim.safetensors    AdamW's moments, by parameter
+                           ema.safetensors      the weights' moving average, if there is one
+                           queries.safetensors  sums by query, if they are kept
                            state.json           where the run stood; bytes and sha256 of the others
             latest                              the name of the newest one
 """
@@ -28,18 +30,23 @@ if typing.TYPE_CHECKING:  # a configuration is checked without torch, which take
     import torch
 
 KIND = "openwit-checkpoint"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FOLDER = "checkpoints"
 MODEL, OPTIM, STATE = "model.safetensors", "optim.safetensors", "state.json"
+EMA, QUERIES = "ema.safetensors", "queries.safetensors"
 LIBRARIES = ("torch", "numpy", "open_clip_torch")
 FREE = (
     "threads",
+    "timeout_s",
     "precision",
     "data.manifest",
     "data.workers",
     "data.prefetch",
     "data.verify",
+    "model.grad_checkpointing",
+    "loss.row_chunk",
     "checkpoint.",
+    "eval.",
     "log.",
 )
 """Settings, or tables of them, that may change between resumes without a trace."""
@@ -78,6 +85,10 @@ class State:
     """Counts of bad samples."""
     config: Mapping[str, Any]
     """All settings."""
+    world: int = 1
+    """Processes that trained."""
+    skipped: int = 0
+    """Steps of those done that changed no weight."""
     history: tuple[Mapping[str, Any], ...] = ()
     """Settings that were changed at a resume: step, setting, before, after."""
 
@@ -90,10 +101,20 @@ class Checkpoint:
     state: State
 
     def tensors(self, name: str) -> dict[str, "torch.Tensor"]:
-        """Return the tensors of `MODEL` or `OPTIM`, on the CPU."""
+        """Return the tensors of one of the files, on the CPU."""
         from safetensors.torch import load_file
 
         return load_file(self.path / name)
+
+    @property
+    def has_ema(self) -> bool:
+        """Whether the weights' moving average is in it."""
+        return (self.path / EMA).exists()
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether the sums by query are in it."""
+        return (self.path / QUERIES).exists()
 
 
 def format_step(step: int) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +14,18 @@ from manifests.format.manifest import Manifest, load
 from manifests.format.naming import ROOT_NAME
 from trainer.checkpoint import CheckpointConfig
 from trainer.data.bad_samples import BadConfig
-from trainer.data.order import ORDER_VERSION, SampleOrder
-from trainer.data.shards import DataConfig, ShardTable, ShardTables
+from trainer.data.balance import Balance, BalanceConfig, load_balance
+from trainer.data.order import ORDER_VERSION
+from trainer.data.shards import DataConfig, ShardTable, ShardTables, expected_samples
+from trainer.data.stream import SampleOrder
+from trainer.distributed import world_size
+from trainer.evals.sets import EvalConfig, LoadedSet, load_set
+from trainer.losses.config import LossConfig
 from trainer.metrics import LogConfig
 from trainer.model import ModelConfig, ModelFile, Precision, find_model
-from trainer.optim import OptimConfig, ScheduleConfig
+from trainer.optim import EmaConfig, NonfiniteConfig, OptimConfig, ScheduleConfig
 
+EVAL_PATHS = ("manifest", "classes", "templates", "labels")
 EPOCHS = 32
 """CLIP paper, table 18."""
 
@@ -36,18 +43,27 @@ class TrainConfig:
     global_batch: int = 1024
     """Samples an optimiser step; CLIP paper 32,768, DataComp small 4,096. Provisional."""
     micro_batch: int = 0
-    """Samples that go through the towers together, for less memory, exactly; 0: all of them."""
+    """Samples that go through the towers together, for less memory, exactly; 0: all of a process.
+
+    Set it, and a run on another number of processes draws the same dropout."""
     precision: Precision = "auto"
     """`auto`: bfloat16 autocast on GPUs that have it, else `fp32`. Weights are float32."""
     threads: int = 1
     """Of torch on the CPU. Sums may differ in their last bits for another number."""
+    timeout_s: float = 600.0
+    """Seconds that a process may keep the others waiting; torch's default for GPUs."""
     data: DataConfig
+    balance: BalanceConfig = dataclasses.field(default_factory=BalanceConfig)
     bad: BadConfig = dataclasses.field(default_factory=BadConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
+    ema: EmaConfig = dataclasses.field(default_factory=EmaConfig)
+    nonfinite: NonfiniteConfig = dataclasses.field(default_factory=NonfiniteConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 64:
@@ -58,6 +74,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 < self.timeout_s < math.inf:
+            raise ValueError(f"timeout_s must be above 0, got {self.timeout_s}")
         if self.epochs and self.samples:
             raise ValueError(
                 f"epochs is {self.epochs} and samples is {self.samples}: set one of them to 0"
@@ -66,11 +84,27 @@ class TrainConfig:
             raise ValueError(
                 f"micro_batch must divide global_batch {self.global_batch}, got {self.micro_batch}"
             )
+        if self.balance.mode == "online" and self.data.last == "drop":
+            raise ValueError(
+                'balance.mode is "online" and data.last is "drop": an epoch has another number of '
+                'samples each time: set data.last to "carry"'
+            )
 
-    @property
-    def chunks(self) -> int:
-        """How many chunks a global batch has."""
-        return self.global_batch // (self.micro_batch or self.global_batch)
+    def chunks(self, world: int) -> int:
+        """Return how many chunks a global batch has on so many processes.
+
+        Raises:
+            ValueError: if they could not have equally many.
+        """
+        parts = self.global_batch // (self.micro_batch or 1)
+        if parts % world:
+            fitting = max(n for n in range(1, world) if parts % n == 0)
+            raise ValueError(
+                f"global_batch {self.global_batch} has {parts} parts of {self.micro_batch or 1}: "
+                f"{world} processes cannot share them out equally: start {fitting}, or change "
+                "global_batch or micro_batch"
+            )
+        return parts if self.micro_batch else world
 
     def order(self, tables: ShardTables) -> SampleOrder[ShardTable]:
         """Return the order in which the samples of a dataset come.
@@ -85,16 +119,17 @@ class TrainConfig:
             global_batch=self.global_batch,
             open_shards=self.data.open_shards,
             last=self.data.last,
+            keep=tables.kept if self.balance.mode == "online" else None,
         )
 
-    def steps(self, samples: int) -> int:
-        """Return how many steps a training on a dataset of so many samples has."""
+    def steps(self, samples: float) -> int:
+        """Return how many steps a training has whose epochs have so many samples on average."""
         if self.samples:
             return -(-self.samples // self.global_batch)
         epochs = self.epochs or EPOCHS
         if self.data.last == "drop":
-            return epochs * (samples // self.global_batch)
-        return -(-epochs * samples // self.global_batch)
+            return epochs * int(samples // self.global_batch)
+        return int(-(-epochs * samples // self.global_batch))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,14 +169,23 @@ def _with_absolute_paths(settings: TrainConfig, folder: pathlib.Path) -> TrainCo
         pretrained = str(folder / pretrained)
         if not pathlib.Path(pretrained).is_file():
             raise ConfigError(f"{pretrained}: no such file: model.pretrained is a local file")
-    manifest = settings.data.manifest
+    sets = tuple(
+        dataclasses.replace(
+            each,
+            **{name: _absolute(folder, getattr(each, name)) for name in EVAL_PATHS},
+        )
+        for each in settings.eval.sets
+    )
     return dataclasses.replace(
         settings,
-        data=dataclasses.replace(
-            settings.data, manifest=str(folder / manifest) if is_local(manifest) else manifest
-        ),
+        data=dataclasses.replace(settings.data, manifest=_absolute(folder, settings.data.manifest)),
+        eval=dataclasses.replace(settings.eval, sets=sets),
         model=dataclasses.replace(settings.model, pretrained=pretrained),
     )
+
+
+def _absolute(folder: pathlib.Path, path: str) -> str:
+    return str(folder / path) if path and is_local(path) else path
 
 
 def from_record(tables: Mapping[str, Any], source: str) -> TrainConfig:
@@ -156,13 +200,20 @@ def to_toml(settings: TrainConfig) -> str:
 
 def _table_lines(name: str, table: Mapping[str, Any]) -> list[str]:
     tables = {key: value for key, value in table.items() if isinstance(value, dict)}
+    lists = {
+        key: value
+        for key, value in table.items()
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+    }
     # JSON's texts, numbers, lists, true and false are TOML's too.
     values = [
         f"{key} = {json.dumps(value, ensure_ascii=False)}"
         for key, value in table.items()
-        if key not in tables
+        if key not in tables and key not in lists
     ]
     inner = [_table_lines(f"{name}.{key}", value) for key, value in tables.items()]
+    for key, items in lists.items():  # `[[name]]` is the next one of a list
+        inner += [_table_lines(f"[{name}.{key}]", item) for item in items]
     return [f"[{name}]", *values, "", *(line for lines in inner for line in lines)]
 
 
@@ -174,6 +225,14 @@ class Plan:
     manifest: Manifest
     model: ModelFile
     steps: int
+    balance: Balance | None
+    expected: float
+    """Samples of an epoch, on average."""
+    world: int
+    """Processes that train."""
+    evals: tuple[LoadedSet, ...]
+    chunks: int
+    """Parts of a global batch that go through the towers one by one, on all processes."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -187,18 +246,35 @@ class Plan:
             "data.open_shards": settings.data.open_shards,
             "data.last": settings.data.last,
             "data.crop_scale": list(settings.data.crop_scale),
+            "balance": to_tables(settings.balance) if self.balance else None,
+            "queries_sha256": [each.sha256 for each in self.manifest.listed("queries")]
+            if self.balance
+            else None,
+            "data.text": settings.data.text,
+            "data.text_mask": settings.data.text_mask,
             "model": self.model.name,
             "model_sha256": self.model.sha256,
+            "model.patch_dropout": settings.model.patch_dropout,
+            "loss.kind": settings.loss.kind,
         }
 
     def lines(self) -> list[str]:
         """Return the plan for people: the settings as TOML, and below them what they come to."""
         samples, batch = self.manifest.samples, self.settings.global_batch
+        balanced = []
+        if self.balance:
+            heads = int((self.balance.counts > self.balance.t).sum())
+            balanced.append(
+                f"# about {self.expected:.0f} of them in an epoch: {heads} of "
+                f"{len(self.balance.counts)} queries have more than {self.balance.t} pairs"
+            )
         return [
             *to_toml(self.settings).splitlines(),
             f"# {samples} samples in {len(self.manifest.shards)} shards, {self.manifest.digest}",
-            f"# {self.steps} steps of {batch} samples in {self.settings.chunks} chunks, "
-            f"{self.steps * batch / samples:.2f} epochs",
+            *balanced,
+            f"# {self.steps} steps of {batch} samples in {self.chunks} chunks, "
+            f"{self.steps * batch / self.expected:.2f} epochs; {self.world} process"
+            f"{'es' if self.world > 1 else ''}",
         ]
 
 
@@ -210,9 +286,27 @@ def make_plan(settings: TrainConfig) -> Plan:
     """
     model = find_model(settings.model.name)
     manifest = load(settings.data.manifest)
+    world, batch = world_size(), settings.global_batch
     try:
         settings.order(ShardTables(manifest, seed=settings.seed, keep=1))
+        chunks = settings.chunks(world)
     except ValueError as error:
         raise ConfigError(f"{manifest.root}: {error}") from None
-    steps = settings.steps(manifest.samples)
-    return Plan(settings=settings, manifest=manifest, model=model, steps=steps)
+    balance = load_balance(manifest, settings.balance)
+    expected = expected_samples(manifest, balance) if balance else manifest.samples
+    if balance and expected < 2 * batch:
+        raise ConfigError(
+            f"{manifest.root}: global_batch must be at most half of the {expected:.0f} samples "
+            f"that an epoch has with balance.t {balance.t}, got {batch}"
+        )
+    return Plan(
+        settings=settings,
+        manifest=manifest,
+        model=model,
+        balance=balance,
+        expected=expected,
+        steps=settings.steps(expected),
+        evals=tuple(map(load_set, settings.eval.sets)),
+        world=world,
+        chunks=chunks,
+    )

@@ -18,7 +18,9 @@ from manifests.base.console import say
 if typing.TYPE_CHECKING:  # a configuration is checked without torch, which takes seconds to import
     from torch.utils.tensorboard import SummaryWriter
 
-Event = Literal["start", "train", "epoch", "checkpoint", "bad", "nonfinite", "signal", "end"]
+Event = Literal[
+    "start", "train", "epoch", "eval", "checkpoint", "queries", "bad", "nonfinite", "signal", "end"
+]
 RSS_BYTES = 1 if sys.platform == "darwin" else 1 << 10
 """Unit of `ru_maxrss`."""
 
@@ -31,6 +33,8 @@ class LogConfig:
     """Seconds between two lines of training; 0: each step. First and last step always."""
     tensorboard: bool = True
     """Whether the numbers of training also go to TensorBoard."""
+    per_query: bool = True
+    """Whether losses are also kept by query, if the dataset has queries."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.every_s < math.inf:
@@ -41,15 +45,20 @@ class Metrics:
     """Appends events to metrics.jsonl; those of training also go to TensorBoard."""
 
     def __init__(
-        self, path: pathlib.Path, tensorboard: pathlib.Path | None = None, *, step: int = 0
+        self, path: pathlib.Path | None, tensorboard: pathlib.Path | None = None, *, step: int = 0
     ) -> None:
-        """Write to `path`, and below `tensorboard` if given, going on after `step` steps."""
+        """Write to `path`, and below `tensorboard` if given, going on after `step` steps.
+
+        Without a path nothing is written: one rank does it for all.
+        """
         self._path = path
         self._broken = False
         self._board = _open_board(tensorboard, step) if tensorboard else None
 
     def event(self, event: Event, step: int, **values: Any) -> None:
         """Write one event, at `step` steps done."""
+        if self._path is None:
+            return
         record = {"event": event, "step": step, "time": round(time.time(), 3), **values}
         try:
             with self._path.open("a", encoding="utf-8") as file:

@@ -8,8 +8,10 @@ import hashlib
 import importlib.util
 import json
 import logging
+import math
 import pathlib
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -20,6 +22,8 @@ if typing.TYPE_CHECKING:  # a configuration is checked without torch, which take
 
 Precision = Literal["auto", "fp32", "amp_bf16"]
 CONFIGS = pathlib.Path(__file__).parent / "configs"
+SIGLIP_START = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}
+"""SigLIP paper, section 3.2: most pairs of a batch are no pairs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +34,14 @@ class ModelConfig:
     """A model configuration of open_clip, or ours: micro-64, tiny-64."""
     pretrained: str = ""
     """A local file of open_clip weights; relative to the folder of the configuration."""
+    patch_dropout: float = 0.0
+    """Share of an image's patches that are left out while training; 0: as the model says."""
+    grad_checkpointing: bool = False
+    """Whether activations are computed again instead of kept: less memory, a third more work."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.patch_dropout < 1:
+            raise ValueError(f"patch_dropout must be from 0 to below 1, got {self.patch_dropout}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ class Towers:
         import torch
 
         self.module = module.to(device)
+        self._trained: torch.nn.Module = self.module
         self.device = device
         self._bf16 = bf16
         self._mean, self._std = (
@@ -109,10 +122,43 @@ class Towers:
         """
         import torch
 
-        pixels = images.to(self.device, torch.float32).div_(255).sub_(self._mean).div_(self._std)
+        # Without gradients there is nothing to exchange with other ranks.
+        module = self._trained if torch.is_grad_enabled() else self.module
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            out = self.module(pixels, tokens.to(self.device))
+            out = module(self.normalise(images), tokens.to(self.device))
         return out["image_features"].float(), out["text_features"].float()
+
+    def encode_text(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        """Return the features of texts alone, as `__call__` does."""
+        import torch
+
+        module: Any = self.module
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            features = module.encode_text(tokens.to(self.device), normalize=True)
+        return typing.cast(torch.Tensor, features.float())
+
+    def normalise(self, images: "torch.Tensor") -> "torch.Tensor":
+        """Return uint8 pixels on the device, as the last two steps of open_clip's transform do."""
+        import torch
+
+        pixels = images.to(self.device, torch.float32)
+        return pixels.div_(255).sub_(self._mean).div_(self._std)
+
+    def exchange_gradients(self) -> None:
+        """From now on, make gradients the means over all ranks."""
+        from torch.nn.parallel import DistributedDataParallel
+
+        with warnings.catch_warnings():
+            # torch 2.14 gives `broadcast_buffers` another name, which torch 2.6 does not know.
+            warnings.simplefilter("ignore", FutureWarning)
+            self._trained = DistributedDataParallel(
+                self.module, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+    def unsynced(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block within which gradients stay on this rank."""
+        no_sync = getattr(self._trained, "no_sync", contextlib.nullcontext)
+        return typing.cast(contextlib.AbstractContextManager[None], no_sync())
 
     @property
     def logit_scale(self) -> "torch.Tensor":
@@ -120,6 +166,13 @@ class Towers:
         import torch
 
         return typing.cast(torch.Tensor, self.module.logit_scale)
+
+    @property
+    def logit_bias(self) -> "torch.Tensor | None":
+        """The trained bias of SigLIP's logits, a scalar."""
+        import torch
+
+        return typing.cast(torch.Tensor | None, self.module.logit_bias)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -136,9 +189,23 @@ class Model:
 
 
 def build(
-    settings: ModelConfig, *, seed: int, precision: Precision, crop_scale: Sequence[float]
+    settings: ModelConfig,
+    *,
+    seed: int,
+    precision: Precision,
+    crop_scale: Sequence[float],
+    siglip: bool = False,
+    text_mask: str = "none",
 ) -> Model:
     """Build a model on the GPU if there is one, its weights drawn from `seed` or read.
+
+    Args:
+        settings: which towers, and from which weights.
+        seed: of weights that are drawn.
+        precision: of the towers' arithmetic.
+        crop_scale: of the transform for training.
+        siglip: whether the logits have a bias, and begin as in the SigLIP paper.
+        text_mask: how texts that are too long are cut; open_clip's name of it.
 
     Raises:
         RefusedError: if the weights are of another model, or the device lacks the precision.
@@ -146,24 +213,16 @@ def build(
     import open_clip
     import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())
     bf16 = _wants_bf16(precision, device)
     _add_own_configs()
     with _quiet(), torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(seed)
-        try:
-            module, train_transform, eval_transform = open_clip.create_model_and_transforms(
-                settings.name,
-                pretrained=settings.pretrained or None,
-                aug_cfg={"scale": tuple(crop_scale)},
-                output_dict=True,
-            )
-        except Exception as error:  # whatever a file of others makes open_clip raise
-            if not settings.pretrained:
-                raise
-            raise RefusedError(
-                f"{settings.pretrained}: no weights of {settings.name}: {_first_line(error)}"
-            ) from None
+        module, train_transform, eval_transform = _create(settings, crop_scale, siglip=siglip)
+    if settings.grad_checkpointing:
+        module.set_grad_checkpointing()
     height, width = _pair(module.visual.image_size)
     if height != width:
         raise RefusedError(f"model.name: {settings.name}: {height} x {width} px: choose a square")
@@ -175,11 +234,34 @@ def build(
             device=device,
             bf16=bf16,
         ),
-        tokenize=open_clip.get_tokenizer(settings.name),
+        tokenize=open_clip.get_tokenizer(
+            settings.name, **({} if text_mask == "none" else {"reduction_mask": text_mask})
+        ),
         train_steps=train_transform.transforms,
         eval_steps=eval_transform.transforms,
         image_px=height,
     )
+
+
+def _create(settings: ModelConfig, crop_scale: Sequence[float], *, siglip: bool) -> Any:
+    """Return open_clip's module and its transforms for training and evaluation."""
+    import open_clip
+
+    try:
+        return open_clip.create_model_and_transforms(
+            settings.name,
+            pretrained=settings.pretrained or None,
+            aug_cfg={"scale": tuple(crop_scale)},
+            output_dict=True,
+            force_patch_dropout=settings.patch_dropout or None,
+            **(SIGLIP_START if siglip else {}),
+        )
+    except Exception as error:  # whatever a file of others makes open_clip raise
+        if not settings.pretrained:
+            raise
+        raise RefusedError(
+            f"{settings.pretrained}: no weights of {settings.name}: {_first_line(error)}"
+        ) from None
 
 
 def load_weights(

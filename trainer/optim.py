@@ -72,6 +72,32 @@ class ScheduleConfig:
         return 1.0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EmaConfig:
+    """A moving average of the weights, kept beside them in each checkpoint."""
+
+    decay: float = 0.0
+    """What it keeps of itself in a step, less in the first ones; 0: no average."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay must be from 0 to below 1, got {self.decay}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class NonfiniteConfig:
+    """What happens when loss or gradient is not a finite number."""
+
+    policy: Literal["halt", "skip"] = "halt"
+    """End the run, or leave that step out and go on."""
+    max_skips: int = 3
+    """Steps in a row that `skip` leaves out; provisional."""
+
+    def __post_init__(self) -> None:
+        if self.max_skips < 1:
+            raise ValueError(f"max_skips must be at least 1, got {self.max_skips}")
+
+
 def make_optimizer(module: "torch.nn.Module", settings: OptimConfig) -> "torch.optim.Optimizer":
     """Return AdamW over the parameters of `module`; those with less than 2 dimensions do not decay.
 
@@ -132,3 +158,26 @@ def clamp_logit_scale(module: "torch.nn.Module") -> None:
 
     with torch.no_grad():
         typing.cast(torch.Tensor, module.logit_scale).clamp_(0, MAX_LOGIT_SCALE)
+
+
+class Ema:
+    """A moving average of a module's parameters and buffers."""
+
+    def __init__(self, module: "torch.nn.Module", decay: float) -> None:
+        """Begin with what the module has."""
+        self._decay = decay
+        self.tensors = {name: each.detach().clone() for name, each in module.state_dict().items()}
+
+    def restore(self, tensors: "dict[str, torch.Tensor]") -> None:
+        """Go on from the average of a checkpoint."""
+        for name, each in tensors.items():
+            self.tensors[name].copy_(each)
+
+    def update(self, module: "torch.nn.Module", step: int) -> None:
+        """Follow the module after step number `step`, from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for name, each in module.state_dict().items():
+            if each.is_floating_point():
+                self.tensors[name].lerp_(each, 1 - decay)
+            else:
+                self.tensors[name].copy_(each)

@@ -5,7 +5,9 @@ run.json             status and reason
 metrics.jsonl        events
 bad_samples.jsonl    samples that could not be used
 tb/                  TensorBoard
+eval/                the last evaluation of each set
 checkpoints/         see `trainer.checkpoint`
+queries/             what was learnt by query, at each checkpoint
 nonfinite/           what a step held whose loss or gradient was not finite
 """
 
@@ -38,6 +40,8 @@ class RunDir:
         self.bad_samples = path / "bad_samples.jsonl"
         self.tensorboard = path / "tb"
         self.nonfinite = path / "nonfinite"
+        self.queries = path / "queries"
+        self.evaluations = path / "eval"
 
     def write_config(self, toml: str) -> None:
         """Write the settings that the run goes by."""

@@ -1,7 +1,7 @@
-"""A real site to work on: the GIMP manual of Debian's `gimp-help-en`, recorded by wget.
+"""A real site to work on: the GIMP manual of Debian's `gimp-help-en`, recorded by our own crawl.
 
-The site is served by a small proxy on 127.0.0.1 under the name `gimp-help.example`, so that its
-URLs, and with them the names of all pairs, do not depend on a free port.
+The site is served on 127.0.0.1 under the name `gimp-help.example`, so that its URLs, and with them
+the names of all pairs, do not depend on a free port.
 """
 
 import functools
@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,29 @@ from contextlib import contextmanager
 HOST = "gimp-help.example"
 PAGES = pathlib.Path("usr/share/gimp/2.0/help")
 WORDNET = pathlib.Path("usr/share/wordnet")
-WARC_PART = "8M"
+CRAWL = f"""
+root = "run"
+[crawl]
+seeds = ["http://{HOST}/en/index.html"]
+scope = "prefix"
+rounds = 9                 # all that is at most 8 links away
+images = "site"
+pages_per_site = 100000
+images_per_page = 1000
+per_shape = 100000
+[queries]
+file = "none"              # a crawl asks for none
+[fetch]
+contact = "https://{HOST}/"
+connect_to = ["{HOST}:80:127.0.0.1:PORT"]
+allow_networks = ["127.0.0.1/32"]
+address_connections = 8
+[[fetch.site]]
+match = "{HOST}"
+reason = "a copy of our own on this machine"
+connections = 8
+delay_s = 0.0
+"""
 OWN_ARCHIVES = (
     "to work on archives of your own, name them in a configuration and run: "
     "openwit-pipeline run CONFIG"
@@ -47,38 +70,37 @@ def unpack_package(name: str, cache: pathlib.Path) -> pathlib.Path:
         _download(name, folder)
         (archive,) = pathlib.Path(folder).glob("*.deb")
         unpacked = pathlib.Path(folder) / "unpacked"
-        _call(["dpkg-deb", "-x", str(archive), str(unpacked)])
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(unpacked)], check=True, timeout=300)  # noqa: S603, S607
         unpacked.rename(target)
     return target
 
 
 def record(cache: pathlib.Path) -> list[pathlib.Path]:
-    """Return the site's WARC files, recording pages and images with wget the first time."""
-    warcs = cache / "warc"
-    if warcs.is_dir():
-        return sorted(warcs.glob("*.warc.gz"))
-    pages = unpack_package("gimp-help-en", cache) / PAGES
-    _need_wget()
-    with serve(pages) as port, tempfile.TemporaryDirectory(dir=cache) as folder:
-        made = pathlib.Path(folder) / "warc"
-        made.mkdir()
-        command = [
-            *("wget", "--recursive", "--level=inf", "--page-requisites", "--no-parent", "--quiet"),
-            *("--execute", "use_proxy=on", "--execute", f"http_proxy=http://127.0.0.1:{port}"),
-            *(f"--warc-file={made}/gimp", f"--warc-max-size={WARC_PART}", "--no-config"),
-            *(f"--directory-prefix={folder}/mirror", f"http://{HOST}/en/index.html"),
-        ]
-        code = subprocess.run(command, check=False, timeout=300).returncode  # noqa: S603 (own words)
-        if code not in (0, 8):  # 8: some answer was an error, such as the robots.txt nobody wrote
-            raise SiteError(f"wget: exit code {code} while recording http://{HOST}/: run it again")
-        (made / "gimp-meta.warc.gz").unlink(missing_ok=True)  # wget's own log, no page
-        made.rename(warcs)
+    """Return the site's WARC files; the first time its pages and images are crawled."""
+    warcs = cache / "crawl"
+    if not warcs.is_dir():
+        pages = unpack_package("gimp-help-en", cache) / PAGES
+        with serve(pages) as port, tempfile.TemporaryDirectory(dir=cache) as name:
+            folder = pathlib.Path(name)
+            config = folder / "crawl.toml"
+            config.write_text(CRAWL.replace("PORT", str(port)), encoding="utf-8")
+            program = pathlib.Path(sys.executable).parent / "openwit-pipeline"
+            command = [str(program), "crawl", str(config)]
+            done = subprocess.run(command, check=False)  # noqa: S603 (our own command)
+            if done.returncode:
+                raise SiteError(f"crawl of http://{HOST}/: exit code {done.returncode}")
+            made = folder / "warc"
+            made.mkdir()
+            for path in (folder / "run").glob("stages/crawl-r*/part-*.warc.gz"):
+                step = path.parent.name.rpartition("-")[0]
+                path.rename(made / f"{step}-{path.name.rpartition('-')[2]}")
+            made.rename(warcs)
     return sorted(warcs.glob("*.warc.gz"))
 
 
 @contextmanager
 def serve(folder: pathlib.Path) -> Iterator[int]:
-    """Serve a folder on a free port of 127.0.0.1, as a site and as a proxy to it."""
+    """Serve a folder on a free port of 127.0.0.1."""
     handler = functools.partial(_Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -91,9 +113,7 @@ def serve(folder: pathlib.Path) -> Iterator[int]:
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    def translate_path(self, path: str) -> str:
-        """Take the host off the absolute URLs that a proxy is asked for."""
-        return super().translate_path(path.removeprefix(f"http://{HOST}"))
+    protocol_version = "HTTP/1.1"  # connections are used again
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         """Say nothing of each request."""
@@ -110,14 +130,6 @@ def _download(name: str, folder: str) -> None:
             )
 
 
-def _need_wget() -> None:
-    if shutil.which("wget"):
-        return
-    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if not _try([*root, "apt-get", "install", "--yes", "--quiet", "--quiet", "wget"], "/"):
-        raise SiteError("wget: not on this machine: install it with: apt-get install wget")
-
-
 def _try(command: list[str], folder: str) -> bool:
     try:
         done = subprocess.run(  # noqa: S603 (words of this file)
@@ -126,7 +138,3 @@ def _try(command: list[str], folder: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
-
-
-def _call(command: list[str]) -> None:
-    subprocess.run(command, check=True, timeout=300)  # noqa: S603 (words of this file)

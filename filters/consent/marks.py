@@ -8,6 +8,8 @@ from filters.consent.decision import TDM_MARK, usage_marks
 from filters.consent.robots_tag import directives
 from filters.consent.tdmrep import reservation
 
+SIGNAL_HEADERS = ("tdm-reservation", "x-robots-tag", "content-usage")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Signals:
@@ -19,6 +21,9 @@ class Signals:
     """TDMRep: 1, 0, or None if nothing was said."""
 
 
+_NOTHING = Signals()
+
+
 def header_signals(values: Callable[[str], Sequence[str]], keys: Sequence[str]) -> Signals:
     """Return the marks of HTTP headers.
 
@@ -26,9 +31,12 @@ def header_signals(values: Callable[[str], Sequence[str]], keys: Sequence[str]) 
         values: gives all values of a header by its lower-case name.
         keys: of Content-Usage that count.
     """
-    tdm = reservation(values("tdm-reservation"))
-    marks = {f"x-robots-tag:{directive}" for directive in directives(values("x-robots-tag"))}
-    marks.update(usage_marks(disallowed(values("content-usage"), keys)))
+    reserved, tags, usage = map(values, SIGNAL_HEADERS)
+    if not (reserved or tags or usage):  # most
+        return _NOTHING
+    tdm = reservation(reserved)
+    marks = {f"x-robots-tag:{directive}" for directive in directives(tags)}
+    marks.update(usage_marks(disallowed(usage, keys)))
     if tdm == 1:
         marks.add(TDM_MARK)
     return Signals(tuple(sorted(marks)), tdm)

@@ -120,7 +120,8 @@ def _groups(lines: Iterable[bytes], wanted: frozenset[bytes]) -> dict[bytes, _Gr
             if agent in wanted:
                 current[agent] = groups.setdefault(agent, _Group())
         elif name in _TAKES:
-            in_agents = False
+            # Crawl-delay is no rule of the RFC: agents before and after it share what follows.
+            in_agents = in_agents and name == b"crawl-delay"
             for group in current.values():
                 _TAKES[name](group, value)
     return groups

@@ -40,16 +40,17 @@ def find_border(luma: Image.Image) -> Box | None:
 
 
 def _leading(lines: NDArray[np.uint8]) -> int:
-    """Count the leading lines that are border; most pictures have none, so two lines come first."""
+    """Count the leading lines that are border; most pictures have none, so one line comes first."""
+    middle = int(np.sort(lines[0])[(lines.shape[1] - 1) // 2])
+    if not _is_border(lines[0], middle):
+        return 0
     limit = len(lines) * 45 // 100
-    first = lines[:1]
-    middle = int(np.sort(first[0])[(first.shape[1] - 1) // 2])
-    head = _run(lines[: min(2, limit)], middle)
-    return head if head < min(2, limit) else _run(lines[:limit], middle)
+    is_border = _is_border(lines[:limit], middle)
+    return limit if is_border.all() else int(np.argmin(is_border))
 
 
-def _run(lines: NDArray[np.uint8], middle: int) -> int:
-    """Count leading lines of which at least 98 % of the pixels are within range of `middle`."""
+def _is_border(lines: NDArray[np.uint8], middle: int) -> NDArray[np.bool_]:
+    """Tell of each line whether at least 98 % of its pixels are within range of `middle`."""
     near = (lines >= middle - LEVEL_RANGE) & (lines <= middle + LEVEL_RANGE)
-    is_border = near.sum(axis=1) * 100 >= 98 * lines.shape[1]
-    return len(is_border) if is_border.all() else int(np.argmin(is_border))
+    made: NDArray[np.bool_] = near.sum(axis=-1) * 100 >= 98 * lines.shape[-1]
+    return made

@@ -45,7 +45,8 @@ class Nearness:
     chroma_max_graphic: int
     """The same if both are graphic."""
     match_gray: bool = False
-    """Whether a gray and a coloured probe may be near whatever their colours."""
+    """Whether a gray and a coloured probe, unless both are graphic, may be near whatever their
+    colours: two flags may differ in nothing else."""
     max_bucket: int = 512
     stars: int = 64
 
@@ -248,19 +249,21 @@ def near(
     found &= probes.ranks[left] != probes.ranks[right]
     found &= probes.texts[left] == probes.texts[right]
     found &= ~(probes.fixed[left] & probes.fixed[right])
-    found &= agree(
-        probes.chroma.take(left, axis=0), probes.chroma.take(right, axis=0), graphic, nearness
-    ) | (nearness.match_gray & (((one ^ other) & GRAY) != 0))
+    colours = probes.chroma
+    found &= agree(colours.take(left, axis=0), colours.take(right, axis=0), one, other, nearness)
     return left[found], right[found], distance[found]
 
 
 def agree(
     left: NDArray[np.uint8],
     right: NDArray[np.uint8],
-    graphic: NDArray[np.bool_],
+    one: NDArray[np.uint8],
+    other: NDArray[np.uint8],
     nearness: Nearness,
 ) -> NDArray[np.bool_]:
-    """Tell which pairs of shape (n, 32) agree in colour."""
+    """Tell which pairs agree in colour: colours of shape (n, 32), then flags of shape (n,)."""
+    graphic = (one & other & GRAPHIC) != 0
     difference = np.abs(left.astype(np.int16) - right.astype(np.int16)).sum(axis=1)
     levels = np.where(graphic, nearness.chroma_max_graphic, nearness.chroma_max)
-    return difference <= CHROMA_BYTES * levels
+    gray = nearness.match_gray & ~graphic & (((one ^ other) & GRAY) != 0)
+    return (difference <= CHROMA_BYTES * levels) | gray

@@ -18,7 +18,7 @@ UNKNOWN_LANG = "und"
 MAX_QUERIES = 2**31 - 1
 BATCH_QUERIES = 8192
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 SOURCES = {"wordnet": 1, "unigram": 2, "bigram": 4, "title": 8, "digits": 16, "user": 32}
 """Bits of the column `sources`."""
@@ -175,7 +175,7 @@ def from_queries(queries: Iterable[str], name: object = "list") -> QueryList:
         query = unicodedata.normalize("NFC", entry.strip())
         if not query:
             dropped["empty"] += 1
-        elif _CONTROL.search(query):
+        elif CONTROL.search(query):
             dropped["control"] += 1
         elif query in kept:
             dropped["duplicate"] += 1

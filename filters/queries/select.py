@@ -10,6 +10,7 @@ from collections.abc import Iterable, MutableSequence, Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 ALL = 2**64 - 1
 """The threshold of a query that selects all its pairs."""
@@ -28,16 +29,14 @@ class QueryKeys:
         data = bytearray()
         for lang, query in queries:
             data += query_key(lang, query)
-        self._data = bytes(data)
-
-        self.array = np.frombuffer(self._data, np.uint8).reshape(-1, 16)
+        self.array = np.frombuffer(data, np.uint8).reshape(-1, 16)
         """The keys as bytes, shape (queries, 16)."""
 
     def __len__(self) -> int:
-        return len(self._data) // 16
+        return len(self.array)
 
     def __getitem__(self, query_id: int) -> bytes:
-        return self._data[16 * query_id : 16 * query_id + 16]
+        return self.array[query_id].tobytes()
 
 
 class PairHash:
@@ -50,15 +49,21 @@ class PairHash:
 
     def __call__(self, pair_id: bytes, key: bytes) -> int:
         """Return u of a pair id and a `query_key`."""
-        return int.from_bytes(self.digests(pair_id + key), "big")
+        state = self._state.copy()
+        state.update(pair_id + key)
+        return int.from_bytes(state.digest(), "big")
 
-    def digests(self, messages: bytes) -> bytes:
-        """Return u of each 32 bytes, a pair id with a `query_key` behind it, as 8 bytes each."""
+    def digests(self, messages: NDArray[np.uint8]) -> bytes:
+        """Return u of each message, 8 bytes each, big-endian.
+
+        Args:
+            messages: shape (n, 32), contiguous: pair ids with a `query_key` behind each.
+        """
         copy, found = self._state.copy, []
-        for start in range(0, len(messages), 32):
+        for message in messages.view("V32").reshape(-1).tolist():  # as bytes
             state = copy()
-            state.update(messages[start : start + 32])
-            found.append(state.digest())  # big-endian
+            state.update(message)
+            found.append(state.digest())
         return b"".join(found)
 
 

@@ -38,6 +38,16 @@ def tracker(href: str) -> Drop | None:
     return None
 
 
+def tracker_beginnings() -> list[str]:
+    """Return strings of which each URL of a tracker holds one, if it has a host name and no port.
+
+    They stand in other URLs too: for a first look at many.
+    """
+    domains = (line for domain, lines in _rules().items() if domain for line in lines)
+    lines = [line if "/" in line else f"{line}/" for _, line in domains]
+    return [*lines, *(segment[:-1] for segment, _ in _rules()[""])]
+
+
 def tracker_list_sha256() -> str:
     """Return the digest of the bundled list: a stage that uses it has it among its parameters."""
     return hashlib.sha256(_list_bytes()).hexdigest()

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, Protocol
 
+from manifests.base.errors import RefusedError
+
 BLOCK_BYTES = 1 << 20
 MAX_READ_BYTES = 8 << 20
 """One coalesced read is at most this long (or one range, if that is longer)."""
@@ -112,6 +114,17 @@ def link_on_the_way(root: str, name: str) -> str | None:
         if path.is_symlink():
             return path.relative_to(root).as_posix()
     return None
+
+
+def refuse_link(root: str, name: str) -> None:
+    """Refuse to write to `name` below `root` if a symbolic link on the way may lead elsewhere.
+
+    Raises:
+        RefusedError: naming the link.
+    """
+    link = link_on_the_way(root, name)
+    if link is not None:
+        raise RefusedError(f"{join(root, link)}: a symbolic link: nothing is written through it")
 
 
 def is_empty(folder: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from manifests.base.console import say
-from manifests.base.errors import ExitCode
+from manifests.base.errors import ExitCode, RefusedError
 from manifests.commands.shared import AsJson, Dataset, Out, Quiet, Seed, app, show_result
 from manifests.format.manifest import Manifest
 from manifests.format.records import By, From, OnDuplicate
@@ -15,6 +15,9 @@ from manifests.format.records import By, From, OnDuplicate
 def build(
     folder: Annotated[str, typer.Argument(help="The folder that holds the shards.")],
     from_: Annotated[From, typer.Option("--from", help="What they are.")],
+    out: Annotated[
+        str | None, typer.Option(help="A new folder: copy the samples into our layout.")
+    ] = None,
     caption: Annotated[
         str, typer.Option(help="txt, or json:FIELD; default: txt, else the JSON's caption.")
     ] = "",
@@ -22,14 +25,19 @@ def build(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a manifest for shards that have none; no tar is changed. Exit 1 if samples are left."""
+    """Write a manifest for shards that have none; no tar is changed.
+
+    Exit 1 if samples are left out.
+    """
     from manifests.derivation.build import from_records
     from manifests.derivation.foreign.build import from_foreign
 
     if from_ == "records":
+        if out is not None:
+            raise RefusedError("--out: shards of openwit get their manifest back in place")
         built = from_records(folder, name=name)
     else:
-        built = from_foreign(folder, from_, caption=caption, name=name, quiet=quiet)
+        built = from_foreign(folder, from_, out=out, caption=caption, name=name, quiet=quiet)
     made, is_whole = built.manifest, not built.skipped and not built.truncated
     value = {"kind": "openwit-build", "ok": is_whole, "shards": len(made.shards)} | _made(made)
     value |= {"skipped": dict(built.skipped), "truncated": list(built.truncated)}
@@ -156,7 +164,8 @@ def filter_(
         str | None, typer.Option(help="Pair ids: text, Parquet or DataComp's npy.")
     ] = None,
     with_: Annotated[
-        str | None, typer.Option("--with", help="Parquet with pair_id and columns for --where.")
+        str | None,
+        typer.Option("--with", help="Parquet, or a folder of it: pair_id and columns for --where."),
     ] = None,
     exclude: Annotated[bool, typer.Option("--exclude", help="Keep the others.")] = False,
     list_only: Annotated[str | None, typer.Option(help="Write just their ids, here.")] = None,

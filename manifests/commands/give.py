@@ -41,6 +41,9 @@ def export(
 def report(
     dataset: Dataset,
     out: Annotated[str, typer.Option(help="The page.")] = "report.html",
+    stages: Annotated[
+        str | None, typer.Option(help="ROOT/stages of the run, for images that were dropped.")
+    ] = None,
     training: Annotated[
         str | None, typer.Option(help="A folder of openwit-train, for its curves.")
     ] = None,
@@ -61,7 +64,13 @@ def report(
         return count(manifest, jobs=CORES) if stats is None else _read_stats(stats, manifest.digest)
 
     page = write_report(
-        manifest, out, stats=statistics, training=training, pictures=gallery, blur=not no_blur
+        manifest,
+        out,
+        stats=statistics,
+        stages=stages,
+        training=training,
+        pictures=gallery,
+        blur=not no_blur,
     )
     value = {"kind": "openwit-report", "ok": True, "path": out, "bytes": len(page.html)}
     value["left_out"] = list(page.left_out)

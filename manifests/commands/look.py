@@ -114,7 +114,7 @@ def stats(
     jobs: Jobs = CORES,
     as_json: AsJson = False,
 ) -> None:
-    """Count pairs, queries, sizes, languages, formats, licences and hosts."""
+    """Count pairs, queries, sizes, languages, formats, licences and domains."""
     from manifests.base import storage
     from manifests.inspection.stats import stats as run
 
@@ -168,7 +168,7 @@ def _stats_lines(value: dict[str, Any]) -> list[str]:
     lines += [f"queries {name}: {queries[name]}" for name in queries if name not in (
         "pairs_per_query", "top")]  # fmt: skip
     tables = {"pairs per query": queries["pairs_per_query"], **value["histograms"]}
-    tables |= {name: value[name] for name in ("languages", "formats", "licenses", "hosts")}
+    tables |= {name: value[name] for name in ("languages", "formats", "licenses", "domains")}
     tables["top queries"] = queries["top"]
     for name, rows in tables.items():
         if rows:

@@ -1,6 +1,7 @@
 """`filter`: the pairs of which an SQL expression is true, or that a file lists."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +83,8 @@ def filter_dataset(
         out: a folder, absent or empty; with `list_only` a file that is not there yet.
         where: an SQL expression over the columns of a row; null is false.
         ids: a file of pair ids. With `where` too, a pair must pass both.
-        extra: a Parquet file whose columns `where` may use, joined by `pair_id`.
+        extra: a Parquet file, or a folder of them, whose columns `where` may use, joined by
+            `pair_id`.
         exclude: keep the pairs that do not pass instead.
         list_only: write ids as text, one a line.
         quiet: whether no progress is shown.
@@ -109,8 +111,8 @@ def filter_dataset(
         op="filter",
         params={
             "where": where,
-            "ids": _digest(ids),
-            "with": _digest(extra),
+            "ids": _digest(ids) if ids is not None else None,
+            "with": _digest(*test.extra.paths) if test.extra else None,
             "exclude": exclude,
         },
     )
@@ -139,8 +141,12 @@ def _test(
     )
 
 
-def _digest(path: str | None) -> str | None:
-    return None if path is None else f"sha256:{storage.sha256_of(path)}"
+def _digest(*paths: str) -> str:
+    """Return the digest of a file, or of the digests of several."""
+    found = [storage.sha256_of(path) for path in paths]
+    if len(found) > 1:
+        found = [hashlib.sha256("".join(found).encode()).hexdigest()]
+    return f"sha256:{found[0]}"
 
 
 def _count_listed(source: Manifest, ids: pa.Array) -> int:

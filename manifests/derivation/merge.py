@@ -1,13 +1,14 @@
 """`merge`: several datasets as one; a pair that is in two of them comes from the first."""
 
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manifests.base.errors import RefusedError
 from manifests.derivation.copying.resume import check_outside
 from manifests.derivation.copying.rewrite import Derivation, joined_schema, rewrite
+from manifests.format.ids import are_first, are_in, id_array
 from manifests.format.join import blocks, rows
 from manifests.format.manifest import Manifest, load
 from manifests.format.records import OnDuplicate
@@ -53,7 +54,7 @@ def merge(
         fill_missing=fill_missing,
         allow_config_difference=allow_config_difference,
     )
-    given, first_twice = _count_rows(sources)
+    given, first_twice = count_rows(sources)
     if first_twice and on_duplicate == "error":
         raise RefusedError(
             f"{first_twice}: this pair is in more than one dataset: --on-duplicate first keeps one"
@@ -127,16 +128,18 @@ def _check_schemas(sources: Sequence[Manifest], *, fill_missing: bool) -> None:
                 )
 
 
-def _count_rows(sources: Sequence[Manifest]) -> tuple[list[int], str]:
+def count_rows(sources: Sequence[Manifest]) -> tuple[list[int], str]:
     """Return how many rows each dataset gives, and the first id that is in two of them, or ""."""
-    given, twice = [0] * len(sources), ""
+    given, twice = [0] * len(sources), b""
     for block in blocks([rows(source, ["pair_id"]) for source in sources]):
-        ids = [np.unique(np.array(table["pair_id"].to_pylist())) if len(table)
-               else np.array([], str) for table in block]  # fmt: skip
-        for number, own in enumerate(ids):
-            before = functools.reduce(np.union1d, ids[:number], np.array([], str))
-            again = np.isin(own, before)
-            given[number] += int((~again).sum())
-            if again.any() and not twice:
-                twice = str(own[again][0])
-    return given, twice
+        before: list[NDArray[np.bytes_]] = []
+        for number, table in enumerate(block):
+            if not len(table):
+                continue
+            ids = id_array(table["pair_id"])
+            ids = ids[are_first(ids)]
+            again = np.any([are_in(ids, each) for each in before], axis=0) if before else []
+            twice = twice or next(iter(ids[again].tolist()), b"") if np.any(again) else twice
+            given[number] += len(ids) - int(np.sum(again))
+            before.append(ids)
+    return given, twice.decode()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from manifests.base.errors import RefusedError
 from manifests.derivation.copying.listing import write_list
 from manifests.derivation.copying.rewrite import KEPT, LEFT_OUT, Derivation, Verdicts, rewrite
-from manifests.format.ids import keyed_uniform
+from manifests.format.ids import id_array, keyed_uniforms
 from manifests.format.join import rows
 from manifests.format.manifest import Manifest, load
 
@@ -35,17 +35,12 @@ class Draw:
 
     def __call__(self, table: pa.Table) -> Verdicts:
         """Give the verdict on each row."""
-        ids = table["pair_id"].to_pylist()
-        drawn = [
-            uniform < self.limit or (uniform == self.limit and identity <= self.last_id)
-            for identity, uniform in zip(ids, uniforms(self.seed, ids), strict=True)
-        ]
-        return np.where(np.array(drawn, np.bool_), np.uint8(KEPT), np.uint8(LEFT_OUT))
-
-
-def uniforms(seed: int, ids: list[str]) -> list[int]:
-    """Return u of pair ids in hexadecimal."""
-    return [keyed_uniform(seed, bytes.fromhex(identity), PERSON) for identity in ids]
+        if self.limit == 2**64:
+            return np.full(len(table), KEPT, np.uint8)
+        ids, limit = id_array(table["pair_id"]), np.uint64(self.limit)
+        drawn = keyed_uniforms(self.seed, ids, PERSON)
+        is_kept = (drawn < limit) | ((drawn == limit) & (ids <= self.last_id.encode()))
+        return np.where(is_kept, np.uint8(KEPT), np.uint8(LEFT_OUT))
 
 
 def check_seed(seed: int) -> None:
@@ -89,29 +84,31 @@ def _smallest(source: Manifest, count: int, seed: int) -> Draw:
     shift = 64 - BUCKET_BITS
     sizes: NDArray[np.int64] = np.zeros(2**BUCKET_BITS, np.int64)
     for ids in _ids(source):
-        buckets = [uniform >> shift for uniform in uniforms(seed, ids)]
-        sizes += np.bincount(buckets, minlength=len(sizes))
+        buckets = keyed_uniforms(seed, ids, PERSON) >> np.uint64(shift)
+        sizes += np.bincount(buckets.astype(np.int64), minlength=len(sizes))
     ends = np.cumsum(sizes)
     if count >= ends[-1]:
         return Draw(seed, 2**64)
     bucket = int(np.searchsorted(ends, count))
     inside = sorted(
-        (uniform, identity)
+        (uniform, identity.decode())
         for ids in _ids(source)
-        for uniform, identity in zip(uniforms(seed, ids), ids, strict=True)
+        for uniform, identity in zip(
+            keyed_uniforms(seed, ids, PERSON).tolist(), ids.tolist(), strict=True
+        )
         if uniform >> shift == bucket
     )
     return Draw(seed, *inside[count - int(ends[bucket] - sizes[bucket]) - 1])
 
 
-def _ids(source: Manifest) -> Iterator[list[str]]:
+def _ids(source: Manifest) -> Iterator[NDArray[np.bytes_]]:
     """Yield the different ids, ascending."""
-    last = ""
+    last = b""
     for table in rows(source, ["pair_id"]):
-        ids = table["pair_id"].to_pylist()
-        new = [each for each, before in zip(ids, [last, *ids], strict=False) if each != before]
-        last = ids[-1] if ids else last
-        yield new
+        ids = id_array(table["pair_id"])
+        if len(ids):
+            yield ids[np.concatenate([ids[:1] != last, ids[1:] != ids[:-1]])]
+            last = ids[-1]
 
 
 def sample(

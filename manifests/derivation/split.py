@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from manifests.base import storage
 from manifests.base.errors import RefusedError
-from manifests.derivation.copying.resume import check_outside
+from manifests.derivation.copying.resume import check_outside, finish
 from manifests.derivation.copying.rewrite import KEPT, LEFT_OUT, Derivation, Verdicts, rewrite
 from manifests.derivation.sample import check_seed
 from manifests.format.ids import host_of, keyed_uniform
@@ -124,6 +124,7 @@ def _existing(folder: str, job: Derivation) -> Manifest | None:
     told = found.parents[-1] if found.parents else {}
     if (told.get("digest"), told.get("params")) != (job.sources[0].digest, dict(job.params)):
         raise RefusedError(f"--out {folder}: holds another dataset: name a new folder")
+    finish(folder)
     return found
 
 

@@ -54,7 +54,8 @@ def export(
     folder = out or manifest.root
     files = EXPORTS[kind](manifest)
     paths = {name: storage.join(folder, name) for name in files}
-    for path in paths.values():
+    for name, path in paths.items():
+        storage.refuse_link(folder, name)
         if not force and storage.size_bytes(path) is not None:
             raise RefusedError(f"{path}: exists: --force replaces it")
     for name, data in files.items():

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 # One class after the other, none repeated: linear in the text.
 _HOST = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*)", re.IGNORECASE)
@@ -38,6 +39,43 @@ def keyed_uniform(seed: int, data: bytes, person: bytes) -> int:
     """
     digest = hashlib.blake2b(seed.to_bytes(8, "little") + data, digest_size=8, person=person)
     return int.from_bytes(digest.digest(), "little")
+
+
+def keyed_uniforms(seed: int, ids: NDArray[np.bytes_], person: bytes) -> NDArray[np.uint64]:
+    """Return `keyed_uniform` of many pair ids, shape (n,), given as 32 hexadecimal digits each."""
+    start, data = seed.to_bytes(8, "little"), binascii.unhexlify(ids.tobytes())
+    digests = [
+        hashlib.blake2b(start + data[at : at + 16], digest_size=8, person=person).digest()
+        for at in range(0, len(data), 16)
+    ]
+    return np.frombuffer(b"".join(digests), "<u8")
+
+
+def id_array(column: pa.ChunkedArray) -> NDArray[np.bytes_]:
+    """Return text of one length, as pair ids are, as fixed-width bytes, shape (n,)."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not len(array):
+        return np.array([], "S32")
+    offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset :][: len(array) + 1]
+    width = int(offsets[1] - offsets[0])
+    if not width or (np.diff(offsets) != width).any():
+        return np.array([text.encode() for text in array.to_pylist()])
+    data = np.frombuffer(array.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    return data.view(f"S{width}")
+
+
+def are_first(ids: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    """Return which ids are not equal to the one before, shape of `ids`."""
+    return np.concatenate([np.ones(min(1, len(ids)), np.bool_), ids[1:] != ids[:-1]])
+
+
+def are_in(ids: NDArray[np.bytes_], others: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+    """Return which ids occur among others, shape of `ids`; both ascend."""
+    if not len(others):
+        return np.zeros(len(ids), np.bool_)
+    at = np.searchsorted(others, ids)
+    at[at == len(others)] = 0
+    return others[at] == ids
 
 
 def hex_text(ids: pa.Array) -> pa.Array:

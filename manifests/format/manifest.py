@@ -37,6 +37,8 @@ class Manifest:
 
     root: str
     """Folder or URI of the dataset; not part of the file."""
+    tars: str = ""
+    """Where the tars are, if that is another folder; not part of the file."""
     revision: int = 0
     """Raised by each takedown in place."""
     name: str
@@ -94,7 +96,7 @@ class Manifest:
 
     def reader(self, shard: ShardRecord) -> ShardReader:
         """Return the reader of one of the shards."""
-        return ShardReader(self.root, shard, schema=self.schema)
+        return ShardReader(self.root, shard, schema=self.schema, tars=self.tars)
 
     def listed(self, role: str) -> list[ListedFile]:
         """Return the tables of a role."""
@@ -151,7 +153,7 @@ class Manifest:
     @classmethod
     def from_json(cls, value: Mapping[str, Any], root: str) -> "Manifest":
         """Read parsed JSON in which `root_problems` found none."""
-        known = {field.name for field in dataclasses.fields(cls)} - {"root", "extra"}
+        known = {field.name for field in dataclasses.fields(cls)} - {"root", "tars", "extra"}
         derived = {"kind", "schema_version", "digest", "config_digest", "key_digits", "totals"}
         fields = {name: value[name] for name in value if name in known}
         return cls(

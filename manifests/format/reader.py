@@ -19,10 +19,23 @@ class ShardReader:
     """Samples of one shard; every call opens the files it needs and closes them."""
 
     def __init__(
-        self, root: str, shard: ShardRecord, *, schema: Sequence[Mapping[str, Any]] | None = None
+        self,
+        root: str,
+        shard: ShardRecord,
+        *,
+        schema: Sequence[Mapping[str, Any]] | None = None,
+        tars: str = "",
     ) -> None:
-        """Read `shard` of the dataset in the folder `root`; `schema` is what its root promises."""
+        """Read `shard` of the dataset in the folder `root`.
+
+        Args:
+            root: folder or URI.
+            shard: what its root lists.
+            schema: the columns that its root promises.
+            tars: where the tar is, if that is another folder.
+        """
         self.root = root
+        self._tars = tars or root
         self.shard = shard
         self.schema = schema
         self._offsets: pa.Table | None = None
@@ -30,7 +43,7 @@ class ShardReader:
     @property
     def tar_path(self) -> str:
         """Where the tar is."""
-        return storage.join(self.root, self.shard.tar.path)
+        return storage.join(self._tars, self.shard.tar.path)
 
     @property
     def parquet_path(self) -> str:
@@ -170,7 +183,8 @@ class ShardReader:
     def check_sha256(self, file: StoredFile) -> list[Finding]:
         """Compare a file's content with its recorded digest."""
         try:
-            found = storage.sha256_of(storage.join(self.root, file.path))
+            is_tar = file is self.shard.tar
+            found = storage.sha256_of(self.tar_path if is_tar else self.parquet_path)
         except OSError as error:
             return [self.finding("unreadable_file", file, str(error)[:200])]
         if found == file.sha256:

@@ -172,6 +172,10 @@ _FILE_TESTS: Mapping[str, tuple[Test, str]] = {
 # All short texts of a record in one pattern of fixed counts.
 _SHARD_TEXTS = re.compile(r"[0-9]{9} [0-9]{9} [0-9a-f]{32} [0-9a-f]{32} [0-9a-f]{64} [0-9a-f]{64}")
 
+_OUR_PATHS = re.compile(
+    r"shards/[0-9]{8}(?:-r[0-9]{1,9})?\.tar shards/[0-9]{8}(?:-r[0-9]{1,9})?\.parquet"
+)
+
 
 def _is_plainly_good(shard: Any) -> bool:
     """Tell most good records at a third of the cost of a close look, which others get."""
@@ -192,11 +196,16 @@ def _is_plainly_good(shard: Any) -> bool:
             and shard["key_first"] <= shard["key_last"]
             and shard["pair_id_min"] <= shard["pair_id_max"]
             and _SHARD_TEXTS.fullmatch(texts) is not None
-            and path_problem(tar["path"]) is None
-            and path_problem(parquet["path"]) is None
+            and _has_plain_paths(tar["path"], parquet["path"])
         )
     except (TypeError, KeyError, AttributeError):
         return False
+
+
+def _has_plain_paths(tar: str, parquet: str) -> bool:
+    if _OUR_PATHS.fullmatch(f"{tar} {parquet}"):
+        return True
+    return path_problem(tar) is None and path_problem(parquet) is None
 
 
 def _shard_is_good(place: str, shard: Any, problems: Problems) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from manifests.base import storage
 from manifests.base.errors import RefusedError
+from manifests.format.ids import are_first, are_in, id_array
 from manifests.format.join import SHARD, blocks, rows
 from manifests.format.manifest import Manifest
 from manifests.format.schema import OFFSET_COLUMNS
@@ -125,19 +126,26 @@ def _changes(left: Manifest, right: Manifest, columns: Sequence[str]) -> Iterato
     wanted = [*columns, "key"]
     for old, new in blocks([rows(left, wanted), rows(right, wanted)]):
         old_ids, new_ids = (_ids(table) for table in (old, new))
-        yield from _batch("removed", old_ids[~np.isin(old_ids, new_ids)])
-        yield from _batch("added", new_ids[~np.isin(new_ids, old_ids)])
-        both, old_at, new_at = np.intersect1d(old_ids, new_ids, return_indices=True)
-        if len(both):
-            yield from _compared(both, old.take(old_at), new.take(new_at), columns)
+        if np.array_equal(old_ids, new_ids):
+            yield from _compared(old_ids, old, new, columns)
+            continue
+        old_is_there, new_is_there = are_in(old_ids, new_ids), are_in(new_ids, old_ids)
+        yield from _batch("removed", old_ids[~old_is_there])
+        yield from _batch("added", new_ids[~new_is_there])
+        # Of an id that is there twice, as in foreign datasets, the first rows are compared.
+        old_is_there &= are_first(old_ids)
+        new_is_there &= are_first(new_ids)
+        if old_is_there.any():
+            both = (old.filter(pa.array(old_is_there)), new.filter(pa.array(new_is_there)))
+            yield from _compared(old_ids[old_is_there], *both, columns)
 
 
-def _ids(table: pa.Table) -> NDArray[np.str_]:
-    return np.array(table["pair_id"].to_pylist() if len(table) else [], "U32")
+def _ids(table: pa.Table) -> NDArray[np.bytes_]:
+    return id_array(table["pair_id"]) if len(table) else np.array([], "S32")
 
 
 def _compared(
-    ids: NDArray[np.str_], old: pa.Table, new: pa.Table, columns: Sequence[str]
+    ids: NDArray[np.bytes_], old: pa.Table, new: pa.Table, columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """Yield changed and moved pairs of rows that stand side by side."""
     unequal = {name: _differs(old[name], new[name]) for name in columns}
@@ -162,10 +170,14 @@ def _differs(old: pa.ChunkedArray, new: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 
 def _batch(
-    change: str, ids: NDArray[np.str_], names: Sequence[Sequence[str]] | None = None
+    change: str, ids: NDArray[np.bytes_], names: Sequence[Sequence[str]] | None = None
 ) -> Iterator[pa.RecordBatch]:
     if len(ids):
-        columns = [ids.tolist(), [change] * len(ids), names or [[]] * len(ids)]
+        columns = [
+            [each.decode() for each in ids.tolist()],
+            [change] * len(ids),
+            names or [[]] * len(ids),
+        ]
         arrays = [pa.array(values, field.type)
                   for values, field in zip(columns, CHANGES, strict=True)]  # fmt: skip
         yield pa.RecordBatch.from_arrays(arrays, schema=CHANGES)

@@ -6,6 +6,9 @@ from typing import Any
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 """A name, not fetched."""
 ROW_PX = 22
+KEPT, DROPPED = "#2f7d6b", "#c97a33"
+"""At least 3:1 on the page, light and dark."""
+# Axes keep the order of their rows (`sort` None): a list of values would become an expression.
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -21,19 +24,19 @@ def _chart(rows: Rows, height: int, **spec: Any) -> dict[str, Any]:
 
 def funnel_chart(rows: Rows) -> dict[str, Any]:
     """Return a bar per stage: what went on, and what was dropped."""
-    order = list(dict.fromkeys(row["stage"] for row in rows))
+    stages = len({row["stage"] for row in rows})
     return _chart(
         rows,
-        ROW_PX * len(order) + 10,
+        ROW_PX * stages + 10,
         mark={"type": "bar"},
         encoding={
-            "y": {"field": "stage", "type": "nominal", "sort": order, "title": None},
+            "y": {"field": "stage", "type": "nominal", "sort": None, "title": None},
             "x": {"field": "rows", "type": "quantitative", "title": "rows"},
             "color": {
                 "field": "fate",
                 "type": "nominal",
                 "title": None,
-                "scale": {"domain": ["went on", "dropped"], "range": ["#2f7d6b", "#d98b4a"]},
+                "scale": {"domain": ["went on", "dropped"], "range": [KEPT, DROPPED]},
                 "legend": {"orient": "bottom"},
             },
             "order": {"field": "place", "type": "quantitative"},
@@ -44,16 +47,30 @@ def funnel_chart(rows: Rows) -> dict[str, Any]:
 def rank_chart(rows: Rows, cap: int | None) -> dict[str, Any]:
     """Return pairs per query by rank, before and after the cap, on two logarithmic axes."""
     log = {"type": "log"}
+    # No lines: a log axis has eight more between two powers of ten.
+    axis = {"grid": False, "tickCount": 4}
     encoding = {
-        "x": {"field": "rank", "type": "quantitative", "scale": log, "title": "rank of the query"},
-        "y": {"field": "pairs", "type": "quantitative", "scale": log, "title": "pairs"},
+        "x": {
+            "field": "rank",
+            "type": "quantitative",
+            "scale": log,
+            "axis": axis,
+            "title": "rank of the query",
+        },
+        "y": {
+            "field": "pairs",
+            "type": "quantitative",
+            "scale": log,
+            "axis": axis,
+            "title": "pairs",
+        },
         "color": {
             "field": "when",
             "type": "nominal",
             "title": None,
             "scale": {
                 "domain": ["before the cap", "in the dataset"],
-                "range": ["#d98b4a", "#2f7d6b"],
+                "range": [DROPPED, KEPT],
             },
             "legend": {"orient": "bottom"},
         },
@@ -68,11 +85,11 @@ def rank_chart(rows: Rows, cap: int | None) -> dict[str, Any]:
 
 def histogram(rows: Rows, title: str) -> dict[str, Any]:
     """Return bars in the order of their rows: `bin` and `count`."""
-    x = {"field": "bin", "type": "ordinal", "sort": [row["bin"] for row in rows], "title": title}
+    x = {"field": "bin", "type": "ordinal", "sort": None, "title": title}
     return _chart(
         rows,
         180,
-        mark={"type": "bar", "color": "#2f7d6b"},
+        mark={"type": "bar", "color": KEPT},
         encoding={
             "x": x,
             "y": {"field": "count", "type": "quantitative", "title": "pairs"},
@@ -80,18 +97,17 @@ def histogram(rows: Rows, title: str) -> dict[str, Any]:
     )
 
 
-def top_chart(rows: Rows) -> dict[str, Any]:
+def top_chart(rows: Rows, color: str = KEPT) -> dict[str, Any]:
     """Return the most frequent values as bars: `value` and `pairs`."""
-    names = [row["value"] for row in rows]
     return _chart(
         rows,
         ROW_PX * max(1, len(rows)),
-        mark={"type": "bar", "color": "#2f7d6b"},
+        mark={"type": "bar", "color": color},
         encoding={
             "y": {
                 "field": "value",
                 "type": "nominal",
-                "sort": names,
+                "sort": None,
                 "title": None,
                 "axis": {"labelLimit": 180},
             },
@@ -105,7 +121,7 @@ def curve(rows: Rows, name: str) -> dict[str, Any]:
     return _chart(
         rows,
         180,
-        mark={"type": "line", "color": "#2f7d6b"},
+        mark={"type": "line", "color": KEPT},
         encoding={
             "x": {"field": "step", "type": "quantitative", "title": "step"},
             "y": {

@@ -39,6 +39,7 @@ def write_report(
     out: str,
     *,
     stats: Callable[[], Mapping[str, Any]],
+    stages: str | None = None,
     training: str | None = None,
     pictures: int = 60,
     blur: bool = True,
@@ -49,6 +50,7 @@ def write_report(
         manifest: the dataset.
         out: path or URI of the file; it is replaced.
         stats: gives the statistics of the dataset.
+        stages: ROOT/stages of the run that made the dataset, for images that were dropped.
         training: folder of a training run whose curves are shown.
         pictures: how many samples the gallery shows.
         blur: whether images are blurred until the reader asks for them.
@@ -58,7 +60,7 @@ def write_report(
     """
     if not 0 <= pictures <= 1000:
         raise RefusedError(f"--gallery {pictures}: must be from 0 to 1000")
-    sections = gather(manifest, stats=stats, training=training, pictures=pictures)
+    sections = gather(manifest, stats=stats, stages=stages, training=training, pictures=pictures)
     page = Page(
         _render(manifest, sections, blur=blur),
         tuple(section["title"] for section in sections.values() if section["missing"]),
@@ -88,6 +90,7 @@ def _render(manifest: Manifest, sections: Mapping[str, Any], *, blur: bool) -> b
     environment.filters |= {
         "shown": shown,
         "number": _number,
+        "percent": _percent,
         "keep": keep,
         "json": lambda value: markupsafe.Markup(script_json(value)),  # noqa: S704 (escaped there)
     }
@@ -122,6 +125,10 @@ def _number(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.3%}" if share < 0.001 else f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
 
 
 def script_json(value: object) -> str:

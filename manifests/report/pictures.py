@@ -60,10 +60,25 @@ def pictures(manifest: Manifest, shard: int, places: Sequence[int]) -> list[Pict
         images = reader.read(places)
     except OpenwitError as error:
         return [Picture(row, "", str(error)[:200]) for row in rows]
-    return [_picture(row, image) for row, image in zip(rows, images, strict=True)]
+    return [picture(row, image) for row, image in zip(rows, images, strict=True)]
 
 
-def largest_groups(manifest: Manifest, count: int) -> list[Picture]:
+def find(manifest: Manifest, ids: Sequence[str]) -> list[Picture]:
+    """Return the samples with these pair ids, in their order; ids that are not there are left out.
+
+    Only datasets in pair-id order are looked up.
+    """
+    found: dict[str, Picture] = {}
+    for number, shard in enumerate(manifest.shards if manifest.order == "pair_id" else ()):
+        inside = [each for each in ids if shard.pair_id_min <= each <= shard.pair_id_max]
+        if inside:
+            here = manifest.reader(shard).table(["pair_id"])["pair_id"].to_pylist()
+            places = sorted({here.index(each) for each in inside if each in here})
+            found |= {each.row["pair_id"]: each for each in pictures(manifest, number, places)}
+    return [found[each] for each in ids if each in found]
+
+
+def largest(manifest: Manifest, count: int) -> list[Picture]:
     """Return the samples that most near-duplicates were dropped for, most first."""
     best: list[tuple[int, str, int, int]] = []
     for number, shard in enumerate(manifest.shards):
@@ -77,7 +92,8 @@ def largest_groups(manifest: Manifest, count: int) -> list[Picture]:
     return [pictures(manifest, number, [place])[0] for _, _, number, place in best]
 
 
-def _picture(row: dict[str, Any], data: bytes) -> Picture:
+def picture(row: dict[str, Any], data: bytes) -> Picture:
+    """Return an image as a thumbnail, or why it is none."""
     from PIL import Image
 
     try:

@@ -1,10 +1,8 @@
 """What the page shows, gathered section by section; a section without its source says so."""
 
 import collections
-import itertools
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -12,21 +10,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests.base import storage
+from manifests.base.console import bytes_text
 from manifests.base.errors import OpenwitError, RefusedError
 from manifests.format.ids import keyed_uniform
 from manifests.format.manifest import Manifest
 from manifests.report import charts
-from manifests.report.pictures import gallery, largest_groups
+from manifests.report.groups import groups, ledger
+from manifests.report.pictures import gallery
+from manifests.report.training import training_section
 
 POINTS = 2_000
 """Most points of a curve."""
 LISTED = 20
 EXAMPLES = 5
-FEW = 6
-"""Distances of a group that are listed one by one."""
 PERSON = b"openwit.m.report"
-CURVES = ("loss", "lr", "samples_per_s", "data_wait_share")
-READ_ROWS = 65_536
+TOP_REASONS = 12
 
 Section = dict[str, Any]
 """`title`, and what the template shows; or `missing`: why there is nothing to show."""
@@ -36,6 +34,7 @@ def gather(
     manifest: Manifest,
     *,
     stats: Callable[[], Mapping[str, Any]],
+    stages: str | None,
     training: str | None,
     pictures: int,
 ) -> dict[str, Section]:
@@ -44,6 +43,7 @@ def gather(
     Args:
         manifest: the dataset.
         stats: gives its statistics.
+        stages: ROOT/stages of its run, for images that were dropped.
         training: folder of a training run.
         pictures: how many samples the gallery shows.
     """
@@ -54,10 +54,10 @@ def gather(
         "shapes": ("Images and captions", lambda: _shapes(counted())),
         "sources": ("Sources and languages", lambda: _sources(counted())),
         "gallery": ("Samples", lambda: {"pictures": gallery(manifest, pictures)}),
-        "groups": ("Largest groups of near-duplicates", lambda: _groups(manifest)),
+        "groups": ("Near-duplicates", lambda: _groups(manifest, stages)),
         "dropped": ("Dropped pairs", lambda: _dropped(manifest)),
         "takedowns": ("Takedowns", lambda: _takedowns(manifest)),
-        "training": ("Training", lambda: _training(training)),
+        "training": ("Training", lambda: training_section(training)),
     }
     return {name: _safe(title, make) for name, (title, make) in makers.items()}
 
@@ -78,14 +78,22 @@ def _safe(title: str, make: Callable[[], Section]) -> Section:
         return {"title": title, "missing": ""} | make()
     except RefusedError as error:
         return {"title": title, "missing": str(error)}
-    except (OpenwitError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+    except (
+        OpenwitError,
+        OSError,
+        pa.ArrowException,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         return {"title": title, "missing": f"damaged: {error}"}
 
 
 def _funnel(manifest: Manifest) -> Section:
     if not manifest.funnel:
         raise RefusedError("this dataset has no funnel: see its parents")
-    bars, rows = [], []
+    bars, rows, reasons_of_all = [], [], []
     for line in manifest.funnel:
         lost = line["rows_in"] - line["rows_out"]
         for place, (fate, count) in enumerate(
@@ -94,8 +102,19 @@ def _funnel(manifest: Manifest) -> Section:
             bars.append({"stage": line["stage"], "fate": fate, "rows": count, "place": place})
         reasons = sorted(line["drops"].items(), key=lambda pair: (-pair[1], pair[0]))
         rows.append({"stage": line["stage"], "in": line["rows_in"], "out": line["rows_out"],
-                     "reasons": reasons})  # fmt: skip
-    return {"chart": charts.funnel_chart(bars), "rows": rows}
+                     "lost": lost, "reasons": reasons})  # fmt: skip
+        reasons_of_all += [{"value": f"{line['stage']}: {reason}", "pairs": count}
+                           for reason, count in reasons]  # fmt: skip
+    reasons_of_all.sort(key=lambda row: (-row["pairs"], row["value"]))
+    found = rows[0]["in"]
+    return {
+        "chart": charts.funnel_chart(bars),
+        "rows": rows,
+        "found": found,
+        "share": rows[-1]["out"] / found if found else 0.0,
+        "why": reasons_of_all[:TOP_REASONS],
+        "why_chart": charts.top_chart(reasons_of_all[:TOP_REASONS], charts.DROPPED),
+    }
 
 
 def _queries(manifest: Manifest) -> Section:
@@ -145,22 +164,26 @@ def _shapes(stats: Mapping[str, Any]) -> Section:
     }
     found = []
     for name, title in titles.items():
-        rows = [{"bin": _bin(row), "count": row["count"]} for row in stats["histograms"][name]]
+        show = bytes_text if name == "image_bytes" else str
+        rows = [{"bin": _bin(row, show), "count": row["count"]}
+                for row in stats["histograms"][name]]  # fmt: skip
         found.append({"title": title, "rows": rows, "chart": charts.histogram(rows, title)})
     counts = {name.replace("_", " "): stats[name] for name in stats if name.startswith("unique")}
     return {"charts": found, "counts": {"pairs": stats["pairs"]} | counts}
 
 
-def _bin(row: Mapping[str, Any]) -> str:
+def _bin(row: Mapping[str, Any], show: Callable[[int], str]) -> str:
     low, high = row["from"], row["to"]
     if isinstance(low, float) or high is None:
         return f"from {low:.3g}" if high is None else f"{low:.3g} to {high:.3g}"
-    return str(low) if low == high else f"{low} to {high}"
+    if show is bytes_text:
+        return f"from {show(low)}"
+    return show(low) if low == high else f"{show(low)} to {show(high)}"
 
 
 def _sources(stats: Mapping[str, Any]) -> Section:
     found = []
-    for name in ("hosts", "languages", "licenses", "formats"):
+    for name in ("domains", "languages", "licenses", "formats"):
         rows = [{"value": "unknown" if row["value"] is None else str(row["value"])[:80],
                  "pairs": row["pairs"]} for row in stats[name][:LISTED]]  # fmt: skip
         if rows:
@@ -168,37 +191,15 @@ def _sources(stats: Mapping[str, Any]) -> Section:
     return {"charts": found}
 
 
-def _groups(manifest: Manifest) -> Section:
-    found = largest_groups(manifest, LISTED)
-    if not found:
-        raise RefusedError("no pair stands for near-duplicates")
-    wanted = {picture.row["pair_id"] for picture in found}
-    distances: dict[str, list[str]] = collections.defaultdict(list)
-    for batch in _ledger(manifest):
-        for value in batch.filter(pc.equal(batch["stage"], "dedup"))["value"].to_pylist():
-            kept, _, distance = str(value or "").partition(":")
-            if kept in wanted and distance.isdigit():
-                distances[kept].append(distance)
-    spread = {kept: sorted(map(int, bits)) for kept, bits in distances.items()}
-    texts = {
-        kept: ", ".join(map(str, bits)) if len(bits) <= FEW else f"{bits[0]} to {bits[-1]}"
-        for kept, bits in spread.items()
-    }
-    return {"pictures": found, "distances": texts}
-
-
-def _ledger(manifest: Manifest) -> Iterator[pa.Table]:
-    for file in manifest.listed("ledger"):
-        with storage.open_read(manifest.path(file.path)) as opened:
-            for batch in pq.ParquetFile(opened).iter_batches(READ_ROWS):
-                yield pa.table(batch)
+def _groups(manifest: Manifest, stages: str | None) -> Section:
+    return {"parts": groups(manifest, stages), "stages": stages is not None}
 
 
 def _dropped(manifest: Manifest) -> Section:
     if not manifest.listed("ledger"):
         raise RefusedError("this dataset has no ledger")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for table in _ledger(manifest):
+    for table in ledger(manifest):
         for row in table.filter(table["caption"].is_valid()).to_pylist():
             examples = groups.setdefault((row["stage"], row["reason"]), [])
             if len(examples) < EXAMPLES:
@@ -221,35 +222,3 @@ def _takedowns(manifest: Manifest) -> Section:
     if not counts:
         raise RefusedError("no pair was withdrawn")
     return {"rows": [(*key, count) for key, count in sorted(counts.items())]}
-
-
-def _training(folder: str | None) -> Section:
-    if folder is None:
-        raise RefusedError("no training run was given: --training RUN")
-    series: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
-    with storage.open_read(storage.join(folder, "metrics.jsonl")) as file:
-        for line in file:
-            event = json.loads(line)
-            for name, value in _numbers(event):
-                series[name].append({"step": event["step"], "value": value})
-    found = [
-        {"title": name, "chart": charts.curve(_thin(rows), name), "rows": _thin(rows, 20)}
-        for name, rows in series.items()
-        if len(rows) > 1
-    ]
-    if not found:
-        raise RefusedError(f"{folder}: has no step of training yet")
-    return {"charts": found}
-
-
-def _numbers(event: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a line of training that the page draws."""
-    if event.get("event") == "train":
-        for name in CURVES:
-            value = event.get(name)
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                yield name, value
-
-
-def _thin(rows: Sequence[dict[str, Any]], points: int = POINTS) -> list[dict[str, Any]]:
-    return list(itertools.islice(rows, 0, None, max(1, math.ceil(len(rows) / points))))

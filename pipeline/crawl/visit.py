@@ -21,14 +21,13 @@ from pipeline.crawl.recorder import Recorder
 from pipeline.engine.parts import Sink, read_batches
 from pipeline.engine.steps import Packet
 from pipeline.engine.units import Unit
+from pipeline.fetch.asking.hosts import merge_hosts, origins_of
 from pipeline.fetch.journal import Journal
 from pipeline.fetch.outcomes import HOSTS
-from pipeline.fetch.web import merge_hosts
 from pipeline.readers.headers import Headers
 from pipeline.visit.client import Client, request_block, user_agent
 from pipeline.visit.consent_files import ConsentTask
 from pipeline.visit.fetcher import Fetcher, Result
-from pipeline.visit.origins import Origins
 from pipeline.visit.settings import VisitSettings
 from pipeline.visit.visitor import Task, Visit, Visitor, image_judge
 
@@ -107,7 +106,7 @@ class _Visits:
                 fetcher=fetcher,
                 clock=time.monotonic,
                 settings=kernel.settings,
-                origins=Origins(kernel.reader.consent),
+                origins=origins_of(kernel.reader.consent),
                 max_bytes=kernel.reader.settings.max_page_bytes,
                 stays=lambda here, there: site_of(url_host(here)) == site_of(url_host(there)),
                 judges={"image": image_judge(kernel.reader.consent), "page": kernel.reader.judge},

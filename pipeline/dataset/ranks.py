@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.engine.parts import Sink, read_batches
+from pipeline.dataset.selected import read_selected
+from pipeline.engine.parts import Sink
 from pipeline.engine.steps import top_bits
 from pipeline.engine.units import Unit
 
@@ -28,7 +29,7 @@ def prefix_bits(shards: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class CountPrefixes:
-    """The kernel that counts a part's rows by the top bits of their pair ids."""
+    """The kernel that counts a unit's selected rows by the top bits of their pair ids."""
 
     bits: int
 
@@ -36,11 +37,10 @@ class CountPrefixes:
         """Write one row per prefix that occurs."""
         rows = np.zeros(1 << self.bits, np.int64)
         image_bytes = np.zeros(1 << self.bits, np.int64)
-        for source in unit.sources:
-            for batch in read_batches(source.path, ["pair_id", "blob_bytes"]):
-                prefixes = top_bits(batch["pair_id"], 1 << self.bits)
-                np.add.at(rows, prefixes, 1)
-                np.add.at(image_bytes, prefixes, batch["blob_bytes"].to_numpy())
+        for batch in read_selected(unit, ["pair_id", "blob_bytes"]):
+            prefixes = top_bits(batch["pair_id"], 1 << self.bits)
+            np.add.at(rows, prefixes, 1)
+            np.add.at(image_bytes, prefixes, batch["blob_bytes"].to_numpy())
         found = np.flatnonzero(rows)
         columns = [pa.array(values) for values in (found, rows[found], image_bytes[found])]
         sink.write(pa.RecordBatch.from_arrays(columns, schema=COUNTS))

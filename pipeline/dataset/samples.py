@@ -16,8 +16,9 @@ from manifests.format.naming import shard_name
 from manifests.format.records import ShardRecord
 from manifests.format.writer import Layout, Samples, ShardWriter
 from pipeline.dataset.ranks import Ranks
+from pipeline.dataset.selected import read_selected
 from pipeline.engine import files
-from pipeline.engine.parts import Sink, read_batches
+from pipeline.engine.parts import Sink
 from pipeline.engine.steps import Packet
 from pipeline.engine.units import FileRecord, Unit
 
@@ -41,13 +42,12 @@ class WriteShard:
 
     def emit(self, unit: Unit) -> Iterable[Packet]:
         """Send each row to its shard, or to all that it may be in."""
-        for source in unit.sources:
-            for batch in read_batches(source.path):
-                first, last = self.ranks.shard_range(batch["pair_id"])
-                yield Packet("row", first, batch)
-                for further in range(1, int((last - first).max(initial=0)) + 1):
-                    more = np.flatnonzero(first + further <= last)
-                    yield Packet("row", first[more] + further, batch.take(pa.array(more)))
+        for batch in read_selected(unit):
+            first, last = self.ranks.shard_range(batch["pair_id"])
+            yield Packet("row", first, batch)
+            for further in range(1, int((last - first).max(initial=0)) + 1):
+                more = np.flatnonzero(first + further <= last)
+                yield Packet("row", first[more] + further, batch.take(pa.array(more)))
 
     def reduce(self, bucket: int, tables: Mapping[str, pa.Table], sink: Sink) -> None:
         """Write the shard's files below ROOT/dataset and commit them as the unit's."""

@@ -24,7 +24,7 @@ from pipeline.engine.units import Source, Unit, canonical_json, inputs_of
 from pipeline.hashes.files import HashFile
 
 STAGE = "dedup"
-VERSION = 2
+VERSION = 3
 RECHECKS = 3
 _SORT_KEYS = {"probe": ["band", "rank", "flags"]}
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from filters.hashes.bands import Bands, wide_bands
 from filters.hashes.hamming import hamming_distance, near_pairs, words
 from filters.hashes.matching import Nearness, agree
-from filters.hashes.perceptual import FLAT, GRAPHIC, GRAY
+from filters.hashes.perceptual import FLAT, GRAPHIC
 from filters.verdict import DropReason
 from pipeline.dedup.audit import by_distance
 from pipeline.dedup.keys import node_probes
@@ -176,7 +176,7 @@ def _hits(
         near = distance <= np.where(graphic, rule.threshold_graphic, rule.threshold)
         near &= np.where((one & FLAT) != 0, distance == 0, True) & (((one ^ other) & FLAT) == 0)
         chroma = probes.data[left, 64:96], fixed_set.chroma[right]
-        near &= agree(*chroma, graphic, rule) | (rule.match_gray & (((one ^ other) & GRAY) != 0))
+        near &= agree(*chroma, one, other, rule)
         rows, hit = probes.rows[left[near]], right[near]
         names = fixed_set.names.take(pa.array(hit))
         named = zip(*(names[each].to_pylist() for each in ("set", "item")), strict=True)

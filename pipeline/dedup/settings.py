@@ -64,7 +64,8 @@ class DedupSettings:
     chroma_max_graphic: int = 4
     """The same if both are graphic."""
     match_gray: bool = True
-    """Whether a gray and a coloured image may be copies whatever their colours."""
+    """Whether a gray and a coloured image may be copies whatever their colours, unless both are
+    drawings: two flags may differ in nothing else."""
     recall: Literal["normal", "high"] = "normal"
     """`normal` compares images that share one of 16 bands, `high` one of 32, at twice the cost."""
     text: Literal["image", "image_text", "image_k"] = "image"

@@ -16,8 +16,8 @@ from manifests.base.errors import OpenwitError
 from pipeline.engine import files
 from pipeline.engine.accounting import check_shuffle
 from pipeline.engine.jobs.attempts import Job, failures_error
+from pipeline.engine.jobs.reach import check_reachable
 from pipeline.engine.options import EngineSettings, quiet_imports, worker_count
-from pipeline.engine.reach import check_reachable
 from pipeline.engine.runs import Meter, Run, open_run
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.state import StepState
@@ -124,7 +124,8 @@ class Driver:
         if isinstance(step, ShuffleStep):
             buckets = [number for number, unit in enumerate(state.wanted) if unit not in done]
             if buckets or state.sent() is None:
-                self._beam(job, self._workers(state.units), state.units, buckets=buckets)
+                workers = self._workers(state.units, buckets=len(buckets))
+                self._beam(job, workers, state.units, buckets=buckets)
             return
         todo = [unit for unit in state.units if unit.id not in done]
         if todo and self._may_try(todo):
@@ -141,15 +142,15 @@ class Driver:
         is_auto = self.settings.mode == "auto" and "runner" not in self.options
         return is_auto and small and self._workers(units, tried=True) > 0
 
-    def _workers(self, units: Sequence[Unit], tried: bool = False) -> int:
-        """Return how many worker processes a job gets; 0 stands for this process."""
+    def _workers(self, units: Sequence[Unit], *, tried: bool = False, buckets: int = 0) -> int:
+        """Return how many worker processes a job gets, none idle; 0 stands for this process."""
         if self.settings.mode == "memory":
             return 0
-        workers = worker_count(self.settings)
+        workers = min(worker_count(self.settings), max(len(units), buckets))
         if self.settings.mode in ("processes", "pool"):
-            return workers
+            return max(1, workers)
         large = tried or sum(unit.input_bytes for unit in units) >= SMALL_SHUFFLE_BYTES
-        return min(workers, len(units)) if large and min(workers, len(units)) > 1 else 0
+        return workers if large and workers > 1 else 0
 
     def _beam(
         self,

@@ -229,6 +229,9 @@ def drop_rows(stage: str, rows: list[dict[str, Any]]) -> pa.RecordBatch:
 def read_batches(
     path: str, columns: list[str] | None = None, batch_rows: int = 8192
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a Parquet file's rows in order, in bounded batches."""
+    """Yield a Parquet file's rows in order, in bounded batches.
+
+    By one thread: workers are processes, and each thread keeps freed memory of its own.
+    """
     with files.open_read(path) as file:
-        yield from pq.ParquetFile(file).iter_batches(batch_rows, columns=columns)
+        yield from pq.ParquetFile(file).iter_batches(batch_rows, columns=columns, use_threads=False)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -18,17 +18,19 @@ from pipeline.fetch.settings import FetchSettings
 from pipeline.fetch.sources import ArchiveSource, open_archives
 from pipeline.records import FETCHED
 
+Blocked = Callable[[bytes], str | None]
+"""Names the block list that holds the sha256 of a body as received; None if none does."""
 _ERROR_CHARACTERS = 500
 
 _CONSTANTS = {
-    "image_source": "archive",
     "attempts": 1,
     "ip": None,
     "etag": None,
     "last_modified": None,
 }
+_NAMED = ("image_source", "blob")
 _IMAGE = pa.schema(
-    [field for field in FETCHED if field.name not in {*LOCATED.names, *_CONSTANTS, "blob"}]
+    [field for field in FETCHED if field.name not in {*LOCATED.names, *_CONSTANTS, *_NAMED}]
 )
 """The columns that are equal for all pairs of one image."""
 
@@ -44,18 +46,18 @@ class CollectKernel:
     settings: FetchSettings
     base: str
     """The folder or URI below which the input files lie; no output depends on it."""
+    blocked: Blocked | None = None
 
     def run(self, unit: Unit, sink: Sink) -> None:
         """Fetch the images of one part of located pairs."""
         table = _by_record(unit)
         sink.rows_in(table.num_rows)
-        images = _Images(sink)
+        images = Images(sink)
         verdicts: list[Drop | None] = []
         numbers: list[int] = []
         with open_archives(self.base, self.settings.max_bytes) as source:
             for start, stop in _runs(table):
-                found = _fetched(source, table.slice(start, stop - start), images, self.settings)
-                verdicts += found
+                verdicts += self._fetched(source, table.slice(start, stop - start), images)
                 numbers += [len(images.rows) - 1] * (stop - start)
         lost = {row: verdict for row, verdict in enumerate(verdicts) if verdict is not None}
         sink.drop(dropped(table, lost))
@@ -63,10 +65,30 @@ class CollectKernel:
         kept = table.filter(keep)
         if kept.num_rows:
             blob = images.close()
-            sink.write(_rows(kept, pa.array(numbers, pa.int64()).filter(keep), images.rows, blob))
+            chosen = pa.array(numbers, pa.int64()).filter(keep)
+            sink.write(fetched_rows(kept, chosen, images.rows, blob, source="archive"))
+
+    def _fetched(
+        self, source: ArchiveSource, pairs: pa.Table, images: "Images"
+    ) -> list[Drop | None]:
+        """Read one record and store its image; return the verdict of each of its pairs."""
+        name, offset, length = (
+            pairs[column][0].as_py() for column in ("image_file", "image_record", "image_length")
+        )
+        body = source.body(name, offset, length)
+        if isinstance(body, Drop):
+            return [body] * pairs.num_rows
+        verdicts = _mismatches(body, pairs)
+        if None not in verdicts:
+            return verdicts
+        prepared = prepared_or_dropped(body, self.settings, self.blocked)
+        if isinstance(prepared, Drop):
+            return [verdict or prepared for verdict in verdicts]
+        images.add(prepared, len(body))
+        return verdicts
 
 
-class _Images:
+class Images:
     """The images of a unit: their bytes in its blob, their columns in `rows`."""
 
     def __init__(self, sink: Sink) -> None:
@@ -76,15 +98,23 @@ class _Images:
         self._offsets: dict[bytes, int] = {}
         self._hash_version = self_test()
 
-    def add(self, image: Prepared, original_bytes: int) -> None:
-        """Store an image, unless the blob holds its bytes already, and append its columns."""
+    def add(
+        self, image: Prepared, original_bytes: int, known: Mapping[str, Any] | None = None
+    ) -> None:
+        """Store an image, unless the blob holds its bytes already, and append its columns.
+
+        Args:
+            image: what is stored.
+            original_bytes: of its body.
+            known: columns that are better known than from the body.
+        """
         if self._blob is None:
             self._blob = self._sink.open_blob()
         offset = self._offsets.get(image.sha256)
         if offset is None:
             offset = self._offsets[image.sha256] = self._blob.append(image.stored)
         columns = image_columns(image, original_bytes, self._hash_version)
-        self.rows.append({**columns, "blob_offset": offset})
+        self.rows.append({**columns, **(known or {}), "blob_offset": offset})
 
     def close(self) -> str:
         """Publish the blob and return its name."""
@@ -137,26 +167,6 @@ def _runs(table: pa.Table) -> Iterator[tuple[int, int]]:
             start = row
 
 
-def _fetched(
-    source: ArchiveSource, pairs: pa.Table, images: _Images, settings: FetchSettings
-) -> list[Drop | None]:
-    """Read one record and store its image; return the verdict of each of its pairs."""
-    name, offset, length = (
-        pairs[column][0].as_py() for column in ("image_file", "image_record", "image_length")
-    )
-    body = source.body(name, offset, length)
-    if isinstance(body, Drop):
-        return [body] * pairs.num_rows
-    verdicts = _mismatches(body, pairs)
-    if None not in verdicts:
-        return verdicts
-    prepared = prepared_or_dropped(body, settings)
-    if isinstance(prepared, Drop):
-        return [verdict or prepared for verdict in verdicts]
-    images.add(prepared, len(body))
-    return verdicts
-
-
 def _mismatches(body: bytes, pairs: pa.Table) -> list[Drop | None]:
     """Return a drop for each pair whose list names another digest than the body's."""
     verdicts: list[Drop | None] = [None] * pairs.num_rows
@@ -170,8 +180,16 @@ def _mismatches(body: bytes, pairs: pa.Table) -> list[Drop | None]:
     return verdicts
 
 
-def prepared_or_dropped(body: bytes, settings: FetchSettings) -> Prepared | Drop:
-    """Return what is stored of a body, or why not; an exception nobody expected is a drop, too."""
+def prepared_or_dropped(
+    body: bytes, settings: FetchSettings, blocked: Blocked | None
+) -> Prepared | Drop:
+    """Return what is stored of a body, or why not; an exception nobody expected is a drop, too.
+
+    What a list blocks is not even decoded.
+    """
+    name = blocked(hashlib.sha256(body).digest()) if blocked else None
+    if name is not None:
+        return Drop(DropReason.BLOCKED_SHA256, name)
     try:
         return prepare(body, settings)
     except MemoryError:
@@ -181,20 +199,28 @@ def prepared_or_dropped(body: bytes, settings: FetchSettings) -> Prepared | Drop
         return Drop(DropReason.INTERNAL_ERROR, text)
 
 
-def _rows(
-    pairs: pa.Table, numbers: pa.Array, image_rows: list[dict[str, Any]], blob: str
+def fetched_rows(
+    pairs: pa.Table, numbers: pa.Array, image_rows: list[dict[str, Any]], blob: str, *, source: str
 ) -> pa.RecordBatch:
-    """Return `FETCHED` rows sorted by pair id; `numbers` says which image is each pair's."""
+    """Return `FETCHED` rows sorted by pair id.
+
+    Args:
+        pairs: `LOCATED`.
+        numbers: which image is each pair's.
+        image_rows: the columns of the images.
+        blob: the name of the file that holds them.
+        source: the column `image_source`.
+    """
     images = pa.Table.from_pylist(image_rows, schema=_IMAGE).take(numbers)
-    constants = {**_CONSTANTS, "blob": blob}
+    constants = {**_CONSTANTS, "image_source": source, "blob": blob}
     columns = []
     for field in FETCHED:
         if field.name in constants:
             scalar = pa.scalar(constants[field.name], field.type)
             columns.append(pa.repeat(scalar, pairs.num_rows))
         else:
-            source = pairs if field.name in LOCATED.names else images
-            columns.append(source[field.name])
+            table = pairs if field.name in LOCATED.names else images
+            columns.append(table[field.name])
     table = pa.Table.from_arrays(columns, schema=FETCHED)
     ordered = table.take(pc.sort_indices(table["pair_id"])).combine_chunks()
     return ordered.to_batches()[0]

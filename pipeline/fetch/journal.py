@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests.format.table import TableWriter
@@ -20,6 +21,8 @@ from pipeline.engine import files
 from pipeline.engine.parts import Sink
 from pipeline.engine.units import FileRecord, canonical_json
 
+ROWS_AS_DICTS = 256
+"""Rows of the open segment that wait to become an Arrow batch, which is a tenth of their size."""
 MAX_CRASHES = 2
 """Restarts that find the same URL in decoding before it is given up."""
 _TAILS = {"blob": "blob", "warc": "warc.gz"}
@@ -58,6 +61,7 @@ class Journal:
         while (entry := self._read(len(self.saved))) is not None:
             self._take(entry)
         self._rows: list[dict[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
         self._blob: files.NewFile | None = None
         self._offsets: dict[bytes, int] = {}
 
@@ -82,18 +86,25 @@ class Journal:
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row; one with a `blob_offset` or `offset` gets its file's name on `save`."""
+        if row.get("blob_offset", row.get("offset")) is not None:
+            row[self._role] = ""  # until the file has a name
         self._rows.append(row)
+        if len(self._rows) >= ROWS_AS_DICTS:
+            self._pack()
 
     def save(self, facts: list[dict[str, Any]]) -> None:
         """Close the open segment, if it holds a row; the next begins."""
         self.facts = facts
-        if not self._rows:
+        self._pack()
+        if not self._batches:
             return
         blob = self._close_blob()
-        for row in self._rows:
-            if row.get("blob_offset", row.get("offset")) is not None:
-                row[self._role] = blob.name if blob else ""
-        table = pa.Table.from_pylist(self._rows, schema=self._schema)
+        table = pa.Table.from_batches(self._batches)
+        if blob is not None:
+            place = self._schema.get_field_index(self._role)
+            name = pa.scalar(blob.name)
+            names = pc.if_else(pc.is_null(table[place]), table[place], name)
+            table = table.set_column(place, self._schema.field(place), names)
         rows = self._write_rows(table)
         entry = {
             "file": dataclasses.asdict(blob) if blob else None,
@@ -102,7 +113,12 @@ class Journal:
         }
         files.write_atomic(self._path(len(self.saved)), canonical_json(entry))
         self.saved.append(table)
-        self._rows, self._blob, self._offsets = [], None, {}
+        self._batches, self._blob, self._offsets = [], None, {}
+
+    def _pack(self) -> None:
+        if self._rows:
+            self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
 
     def _close_blob(self) -> FileRecord | None:
         if self._blob is None:

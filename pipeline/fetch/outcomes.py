@@ -1,7 +1,7 @@
 """What became of each URL of a bucket, and what that means for its pairs."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -117,14 +117,15 @@ def retryable(lost: pa.Table | pa.RecordBatch) -> pa.Array:
 def known_outcomes(rows: pa.Table) -> pa.Table:
     """Return the outcomes that rows of an earlier round, `FETCHED` or `LOST`, tell of their URLs.
 
-    Reasons of single pairs, and those that a further round asks again, tell nothing.
+    Reasons of single pairs, of another run's lists, and those that a further round asks again, tell
+    nothing.
     """
     if "reason" not in rows.schema.names:
         columns: Mapping[str, Any] = {"url": rows["url"]}
         rows = _columns(OUTCOMES, pa.table(columns), rows)
     else:
-        of_pair = pa.array(sorted(_OF_PAIR))
-        tells = pc.invert(pc.or_(retryable(rows), pc.is_in(rows["reason"], value_set=of_pair)))
+        not_of_url = pa.array(sorted(_NOT_OF_URL))
+        tells = pc.invert(pc.or_(retryable(rows), pc.is_in(rows["reason"], value_set=not_of_url)))
         rows = rows.filter(tells)
         columns = {name: rows[name] for name in ("url", "reason", "value")}
         rows = _columns(OUTCOMES, pa.table(columns), pa.table({}))
@@ -133,8 +134,53 @@ def known_outcomes(rows: pa.Table) -> pa.Table:
     return _typed(rows.take(firsts.combine_chunks().sort()), OUTCOMES)
 
 
-_OF_PAIR = frozenset(
+def kept_outcomes(rows: pa.Table) -> pa.Table:
+    """Return what rows of an earlier round tell under other settings of images.
+
+    Of `FETCHED` rows those whose blob holds the body as it came, without the image's columns being
+    of use; of `LOST` rows the reasons that no setting of images has part in.
+    """
+    if "reason" in rows.schema.names:
+        return known_outcomes(rows.filter(pc.is_in(rows["reason"], value_set=_OF_ANSWER)))
+    return known_outcomes(rows.filter(pc.invert(rows["reencoded"])))
+
+
+_OF_ANSWER = pa.array(
+    sorted(
+        reason.value
+        for reason in (
+            *(DropReason.OPTOUT_HOST, DropReason.OPTOUT_IMAGE, DropReason.ROBOTS_DISALLOWED),
+            *(DropReason.URL_HOST, DropReason.URL_PORT, DropReason.ADDRESS_REFUSED),
+            *(DropReason.TLS_CERTIFICATE, DropReason.REDIRECT_LIMIT, DropReason.REDIRECT_REFUSED),
+            *(DropReason.HTTP_GONE, DropReason.HTTP_DENIED, DropReason.HTTP_STATUS),
+            *(DropReason.PROTOCOL, DropReason.EMPTY_BODY, DropReason.NOT_IMAGE),
+        )
+    )
+)
+
+
+def without_blocked(outcomes: pa.Table, blocked: Callable[[bytes], str | None] | None) -> pa.Table:
+    """Return outcomes of earlier rounds, those of images that a list blocks by now with a reason.
+
+    Args:
+        outcomes: `OUTCOMES`.
+        blocked: names the list that holds a sha256, if one does.
+    """
+    if blocked is None:
+        return outcomes
+    digests = outcomes["original_sha256"].to_pylist()
+    lists = pa.array([each and blocked(each) for each in digests], pa.string())
+    is_new = pc.and_(lists.is_valid(), outcomes["reason"].is_null())
+    for name, values in (("value", lists), ("reason", pa.scalar(DropReason.BLOCKED_SHA256.value))):
+        index = OUTCOMES.get_field_index(name)
+        column = pc.if_else(is_new, values, outcomes[name])
+        outcomes = outcomes.set_column(index, OUTCOMES.field(index), column)
+    return outcomes
+
+
+_NOT_OF_URL = frozenset(
     {
+        DropReason.BLOCKED_SHA256.value,
         DropReason.OPTOUT_PAGE.value,
         DropReason.URL_FANOUT.value,
         DropReason.SITE_BUDGET.value,

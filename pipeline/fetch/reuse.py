@@ -15,6 +15,10 @@ from pipeline.engine.units import FileRecord, Source, Unit, canonical_json, inpu
 
 NAME = "stages/fetched.json"
 ROLES = {"part": "known-part", "lost": "known-lost"}
+KEPT_ROLES = {"part": "kept-part", "lost": "kept-lost"}
+"""Of rounds under other settings of images: what they were given by hosts still holds."""
+_OF_ANSWERS = ("visits", "consent", "grants")
+"""The settings that decide what hosts give."""
 
 
 class Fetched:
@@ -33,16 +37,27 @@ class Fetched:
 
         Args:
             key: names the round and its pairs.
-            settings: of images and consent; rounds of others tell nothing.
+            settings: of images, visits and consent; of rounds that differ in images only there
+                are what hosts gave, no more.
         """
         keys = [entry["key"] for entry in self._entries]
         before = self._entries[: keys.index(key)] if key in keys else self._entries
-        wanted = json.loads(canonical_json(settings))
+        found = ((number, entry, _roles(entry, settings)) for number, entry in enumerate(before))
         return [
-            self._unit(number, entry)
-            for number, entry in enumerate(before)
-            if entry["settings"] == wanted and entry["files"]
+            self._unit(number, entry, roles)
+            for number, entry, roles in found
+            if roles and entry["files"]
         ]
+
+    def other_images(self, settings: Mapping[str, Any]) -> int:
+        """Return how many pairs have images that were prepared under other settings of images."""
+        return sum(
+            file["rows"]
+            for entry in self._entries
+            if _roles(entry, settings) is KEPT_ROLES
+            for file in entry["files"]
+            if file["role"] == "part"
+        )
 
     def add(self, key: str, settings: Mapping[str, Any], record: StageRecord) -> None:
         """List a round that is committed, once."""
@@ -57,14 +72,14 @@ class Fetched:
         self._entries.append(json.loads(canonical_json(entry)))
         files.write_atomic(self._path, canonical_json(self._entries))
 
-    def _unit(self, number: int, entry: Mapping[str, Any]) -> Unit:
+    def _unit(self, number: int, entry: Mapping[str, Any], roles: Mapping[str, str]) -> Unit:
         listed = [FileRecord(**file) for file in entry["files"]]
         return Unit(
             id=f"known-{number:05d}",
             step="known",
             sources=tuple(
                 Source(
-                    role=ROLES[file.role],
+                    role=roles[file.role],
                     path=files.join(self._root, file.name),
                     name=file.name,
                     bytes=file.bytes,
@@ -75,6 +90,15 @@ class Fetched:
                 if files.size_bytes(files.join(self._root, file.name)) == file.bytes
             ),
         )
+
+
+def _roles(entry: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return the roles of a round's files under settings of now; None if they tell nothing."""
+    wanted = json.loads(canonical_json(settings))
+    before = entry["settings"]
+    if before == wanted:
+        return ROLES
+    return KEPT_ROLES if all(before.get(name) == wanted[name] for name in _OF_ANSWERS) else None
 
 
 def round_key(folder: str, units: Sequence[Unit]) -> str:

@@ -82,6 +82,12 @@ class FetchSettings(ImageSettings, VisitSettings):
     source: Literal["archive", "web", "auto"] = "archive"
     """`archive`: the image's own response record in the input archives, no network; `web`: its
     host; `auto`: its host if the archives do not hold it."""
+    engine: Literal["pycurl", "img2dataset"] = "pycurl"
+    """What asks hosts. `img2dataset`: its downloader, of the extra of that name, behind our robots
+    and TDM checks; it needs `trusted`."""
+    trusted: bool = False
+    """Whether the list is harmless: img2dataset knows no refused addresses, no cap on bytes, no
+    limits per host, and follows redirects anywhere."""
     unit_rows: int = 1024
     """Pairs of a unit of the archive, as a target: there are as many units as the smallest power of
     two that keeps the mean at most this. Smaller units lose less to a crash and spread better over
@@ -101,6 +107,11 @@ class FetchSettings(ImageSettings, VisitSettings):
     def __post_init__(self) -> None:
         ImageSettings.__post_init__(self)
         VisitSettings.__post_init__(self)
+        if self.engine == "img2dataset" and not self.trusted:
+            raise ValueError(
+                "engine 'img2dataset' must only be given lists that are trusted, for it asks any "
+                "address: set trusted = true, or engine = 'pycurl', got trusted = false"
+            )
         for name in ("unit_rows", "rounds", "pairs_per_url", "segment_bytes"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
@@ -115,7 +126,16 @@ IMAGE_KEYS = tuple(field.name for field in dataclasses.fields(ImageSettings))
 """The settings of images, by name."""
 _NO_ROW = frozenset(
     {
-        *("source", "unit_rows", "rounds", "reuse", "segment_bytes", "segment_s", "contact"),
+        *(
+            "source",
+            "trusted",
+            "unit_rows",
+            "rounds",
+            "reuse",
+            "segment_bytes",
+            "segment_s",
+            "contact",
+        ),
         *("delay_s", "delay_factor", "delay_max_s", "crawl_delay_max_s", "max_in_flight"),
         *("host_connections", "site_connections", "address_connections", "buffer_bytes"),
         *("connect_to", "site", *IMAGE_KEYS),

@@ -1,5 +1,6 @@
 """Opt-out marks of a page: its headers and its metas together."""
 
+import functools
 from collections.abc import Sequence
 
 from filters.consent.decision import TDM_MARK
@@ -10,6 +11,7 @@ from pipeline.pages.page import Meta
 
 ROBOTS_NAMES = frozenset({"robots", "openwit"})
 TDM_NAME = "tdm-reservation"
+_CACHED_CHARACTERS = 128
 
 
 def page_signals(header: Signals, metas: Sequence[Meta]) -> Signals:
@@ -17,10 +19,20 @@ def page_signals(header: Signals, metas: Sequence[Meta]) -> Signals:
     if not metas:
         return header
     stated = [meta.content for meta in metas if meta.name in ROBOTS_NAMES]
-    marks = {f"robots:{directive}" for content in stated for directive in directives([content])}
+    marks = {f"robots:{directive}" for content in stated for directive in _directives(content)}
     marks.update(mark for mark in header.marks if mark != TDM_MARK)
     own = reservation(meta.content for meta in metas if meta.name == TDM_NAME)
     tdm = header.tdm if own is None else own
     if tdm == 1:
         marks.add(TDM_MARK)
     return Signals(tuple(sorted(marks)), tdm)
+
+
+def _directives(content: str) -> Sequence[str]:
+    return _known(content) if len(content) <= _CACHED_CHARACTERS else directives([content])
+
+
+@functools.lru_cache(maxsize=1024)
+def _known(content: str) -> Sequence[str]:
+    """Return the same for the same few contents that most pages have."""
+    return directives([content])

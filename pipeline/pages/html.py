@@ -3,7 +3,6 @@
 import functools
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import cast
 
 import numpy as np
 import turbohtml
@@ -60,8 +59,8 @@ def parse_page(
     Returns:
         The page, or None if its encoding is one that must not be decoded (WHATWG `replacement`).
     """
-    body, is_cut = _cut_tags(body, limits.max_tags)
-    document = _parse(body, charset)
+    data, is_cut = _cut_tags(bytes(body), limits.max_tags)
+    document = _parse(data, charset)
     if document.encoding == "replacement":
         return None
     elements, passed_over = _image_elements(document, limits.max_images)
@@ -69,10 +68,11 @@ def parse_page(
     captions = _Captions(document if "figcaption" in text_sources else None)
     places = _worth_reading(elements, twins, text_sources)
     pictures: dict[Element, tuple[dict[str, str], ...]] = {}
+    has_pictures = document.select_one("picture") is not None
     images = [_TEXTLESS] * len(elements)
     for place in places:
         element = elements[place]
-        sources = _picture_sources(element, pictures)
+        sources = _picture_sources(element, pictures) if has_pictures else ()
         figures = captions.around(element)
         images[place] = ImageElement(element.tag, _attributes(element), sources, figures)
     root = document.root
@@ -92,20 +92,17 @@ def parse_page(
     )
 
 
-def _parse(body: bytes | memoryview, charset: str | None) -> Document:
-    data = cast(bytes, body)  # any bytes-like object will do
+def _parse(body: bytes, charset: str | None) -> Document:
     try:
-        return _parse_as(data, encoding=charset)
+        return _parse_as(body, encoding=charset)
     except LookupError:
-        return _parse_as(data)
+        return _parse_as(body)
 
 
-def _cut_tags(body: bytes | memoryview, max_tags: int) -> tuple[bytes | memoryview, bool]:
-    if len(body) <= max_tags:
+def _cut_tags(body: bytes, max_tags: int) -> tuple[bytes, bool]:
+    if len(body) <= max_tags or body.count(b"<") <= max_tags:
         return body, False
     is_tag = np.frombuffer(body, np.uint8) == ord("<")
-    if np.count_nonzero(is_tag) <= max_tags:
-        return body, False
     return body[: np.flatnonzero(is_tag)[max_tags]], True
 
 

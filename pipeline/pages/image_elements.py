@@ -21,6 +21,7 @@ _META_IMAGES = (
     ("og:image", "og", "og:image:alt"),
     ("twitter:image", "twitter", "twitter:image:alt"),
 )
+_META_TEXTS = frozenset(text_source for _, _, text_source in _META_IMAGES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +67,13 @@ def resolve_base(page: Page, page_url: str) -> str:
     """Return what the page's relative URLs belong to: the first valid base, else its own URL."""
     found = (join_url(page_url, href) for href in page.bases)
     return next((base for base in found if not isinstance(base, DropReason)), page_url)
+
+
+def needs_joining(page: Page, rules: CandidateRules) -> bool:
+    """Say whether images may learn from each other or from elsewhere; else each is as it stands."""
+    if page.twins or page.captions or page.json_ld:
+        return True
+    return bool(page.metas) and not _META_TEXTS.isdisjoint(rules.text_sources)
 
 
 class PageImages:

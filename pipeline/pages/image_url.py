@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from filters.urls.url_key import join_url
 from filters.verdict import DropReason
@@ -48,26 +48,26 @@ WEAK_LAZY = (
 """Attributes that hold the image's URL among other things: taken only with an image's extension."""
 LAZY_SRCSETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "data-cfsrcset")
 
+_OTHERS = frozenset({"srcset", *STRONG_LAZY, *WEAK_LAZY, *LAZY_SRCSETS})
 _BLANKS = " \t\n\f\r"
 _SRCSET_LIKE = re.compile(r"\s\d+(?:\.\d+)?[wx](?:[\s,]|$)", re.ASCII)
 _EXTENSION = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|bmp|svg|tiff?)$", re.IGNORECASE)
 _SCHEME = re.compile(r"[\s\x00-\x20]*(?:data|blob|javascript|about):", re.IGNORECASE)
 _NO_URLS = frozenset({"", "#", "true", "false", "null", "undefined"})
-_WORDS = (
+PLACEHOLDER_WORDS = (
     *("blank", "placeholder", "spacer", "pixel", "transparent", "loading", "lazy", "grey"),
     *("dummy", "1x1"),
 )
 """A file name with one of these may be that of a placeholder."""
 _NAME_CHARACTERS = 200
 """Looked at, of a path's last segment: the first pattern below may take the square of it."""
-_WORD = rf"(?:{'|'.join(_WORDS[:-1])}|(?<!\d)1x1(?!\d))"  # 311x113 is a size
+_WORD = rf"(?:{'|'.join(PLACEHOLDER_WORDS[:-1])}|(?<!\d)1x1(?!\d))"  # 311x113 is a size
 _PLACEHOLDER = re.compile(rf"{_WORD}[\w-]*\.(gif|png|svg|jpe?g|webp)$", re.ASCII)
 _WHOLE_WORD = re.compile(rf"(?<![a-z]){_WORD}(?![a-z])", re.ASCII)
 _ONLY_WORDS = re.compile(rf"(?:{_WORD}|loader|load|image|img|[\d\W_])*+", re.ASCII)  # linear
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The URL of an image."""
 
     url: str
@@ -93,25 +93,17 @@ class UrlChooser:
             element: the image.
             twin: the image that stands for it in a noscript beside it.
         """
-        found = self._plain_src(element, twin)
+        src = None if twin else src_asked_first(element, self.rule)
+        found = self.judge(src, "src") if src is not None else None
         if isinstance(found, Chosen) and not found.is_suspect:
+            return found
+        if found and not element.sources and not _has_more(element.attributes):
             return found
         found = _first_usable(
             self._from_set(raw, source) if is_set else self.judge(raw, source)
             for source, raw, is_set in self._values(element, twin)
         )
         return found if isinstance(found, Chosen) else self._unknown_lazy(element) or found
-
-    def _plain_src(
-        self, element: ImageElement, twin: ImageElement | None
-    ) -> Chosen | DropReason | None:
-        """Return the URL of `src` where that is asked first, as for most images; else None."""
-        src = element.attributes.get("src")
-        if src is None or twin or self.rule == "largest" or element.tag != "img":
-            return None
-        if self.rule == "best" and is_marked_lazy(element.attributes):
-            return None
-        return self.judge(src, "src")
 
     def _unknown_lazy(self, element: ImageElement) -> Chosen | None:
         """Return the first image among data attributes that no list here names."""
@@ -171,6 +163,14 @@ class UrlChooser:
         return DropReason.PLACEHOLDER if kind == "certain" else Chosen(href, source, bool(kind))
 
 
+def src_asked_first(element: ImageElement, rule: UrlRule) -> str | None:
+    """Return the raw `src` where it is the image if it is usable, as for most; else None."""
+    attributes = element.attributes
+    if rule == "largest" or element.tag != "img" or (rule == "best" and is_marked_lazy(attributes)):
+        return None
+    return attributes.get("src")
+
+
 def _first_usable(judged: Iterable[Chosen | DropReason]) -> Chosen | DropReason:
     """Return the first URL, else the first suspect one, else why the first value is none."""
     suspect: Chosen | None = None
@@ -189,7 +189,10 @@ def is_marked_lazy(attributes: Mapping[str, str]) -> bool:
     """Say whether an element's src is probably not its image."""
     if "data-srcset" in attributes or "data-lazy-srcset" in attributes:
         return True
-    classes = attributes.get("class", "").lower()
+    classes = attributes.get("class")
+    if not classes:
+        return False
+    classes = classes.lower()
     return "lazy" in classes or ("loz" in classes and "lozad" in classes.split())
 
 
@@ -200,7 +203,7 @@ def placeholder(href: str) -> Literal["", "suspect", "certain"]:
     something), or has no other word: most photographs are real, `woman-grey-hair.jpg`.
     """
     name = href.partition("?")[0].rpartition("/")[2][-_NAME_CHARACTERS:].lower()
-    if not any(map(name.__contains__, _WORDS)):  # several times faster than the pattern
+    if not any(map(name.__contains__, PLACEHOLDER_WORDS)):  # several times faster than the pattern
         return ""
     found = _PLACEHOLDER.search(name)
     if not found:
@@ -214,6 +217,11 @@ def placeholder(href: str) -> Literal["", "suspect", "certain"]:
 def _is_template(text: str) -> bool:
     """Say whether a value still waits for a script to fill it in."""
     return text.startswith(("{", "[")) or "{{" in text or "${" in text or "<%" in text
+
+
+def _has_more(attributes: Mapping[str, str]) -> bool:
+    """Say whether any other attribute than `src` may hold a URL."""
+    return any(name.startswith("data-") or name in _OTHERS for name in attributes)
 
 
 def _src(attributes: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:

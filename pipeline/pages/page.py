@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import NamedTuple
 
 META_NAMES = frozenset(
     {
@@ -16,7 +17,8 @@ META_NAMES = frozenset(
 )
 """Names and properties of metas that say something to us."""
 # Classes and bounded repetitions only: linear.
-_DIGITS = re.compile(r"[ \t\n\f\r]*\+?(\d{1,9})(?!\d)", re.ASCII)
+MAX_DIGITS = 9
+_DIGITS = re.compile(rf"[ \t\n\f\r]*\+?(\d{{1,{MAX_DIGITS}}})(?!\d)", re.ASCII)
 
 NO_SIZE: tuple[int | None, int | None] = (None, None)
 """The size of an image that declares none."""
@@ -34,16 +36,14 @@ class PageLimits:
     """Links to other pages that are collected."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(NamedTuple):
     """A meta element we know the name (or property) of, in lower case."""
 
     name: str
     content: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageElement:
+class ImageElement(NamedTuple):
     """An `img`, `amp-img`, `amp-anim`, or `input` of type image."""
 
     tag: str
@@ -63,8 +63,7 @@ class ImageElement:
         return _leading_digits(width), _leading_digits(height)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """What a page holds for us."""
 
     encoding: str
@@ -92,5 +91,7 @@ class Page:
 def _leading_digits(value: str | None) -> int | None:
     if not value or "%" in value:
         return None
+    if value.isdigit() and value.isascii() and len(value) <= MAX_DIGITS:  # most
+        return int(value)
     found = _DIGITS.match(value)
     return int(found[1]) if found else None

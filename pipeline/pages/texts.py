@@ -1,11 +1,10 @@
 """The texts of an image element, each with its source, normalised and bounded."""
 
-import dataclasses
 import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from filters.text.normalize import text_norm, without_removed
 
@@ -42,8 +41,7 @@ _FILE_NAME = re.compile(r"[\w\-. %()]+\.(?:jpe?g|png|gif|webp|avif|svg)", re.IGN
 _CACHED_CHARACTERS = 256
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FoundText:
+class FoundText(NamedTuple):
     """A text as `match` will see it."""
 
     source: str
@@ -53,8 +51,7 @@ class FoundText:
     is_cut: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(NamedTuple):
     """The texts of one element."""
 
     found: tuple[FoundText, ...]
@@ -110,7 +107,7 @@ def _texts(found: Iterable[FoundText], has_invalid: bool) -> Texts:
 def merge_texts(first: Texts, second: Texts) -> Texts:
     """Return the texts of two elements that are one image; of equal texts the first rank stays."""
     if not second.found:
-        return first if not second.has_invalid else dataclasses.replace(first, has_invalid=True)
+        return first if not second.has_invalid else first._replace(has_invalid=True)
     ranked = sorted(
         (*first.found, *second.found), key=lambda each: SOURCES.index(each.source)
     )  # stable: the first element's texts come first

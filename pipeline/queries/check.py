@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from filters.queries.match_form import Case, pattern
 from filters.queries.matcher import Matcher, Mode
-from filters.queries.query_list import UNKNOWN_LANG, QueryList, read
+from filters.queries.query_list import CONTROL, UNKNOWN_LANG, QueryList, read
 from manifests.base import storage
 from manifests.base.console import printable
 from manifests.base.errors import ExitCode, RefusedError
@@ -143,7 +143,9 @@ def _problems(query: str, form: str, mode: Mode) -> Iterator[tuple[str, str]]:
     if not query.strip():
         yield "empty", "leave it out"
         return
-    if mode == "metaclip-v1" and _UNREACHABLE_V1.search(form):
+    if CONTROL.search(query):
+        yield "never_matches", "it holds control characters, so a run leaves it out"
+    elif mode == "metaclip-v1" and _UNREACHABLE_V1.search(form):
         yield "never_matches", "texts have blanks around , . ; : ? ! and `"
     elif not form:
         yield "never_matches", "nothing is left of it in a text"

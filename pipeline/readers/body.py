@@ -2,6 +2,7 @@
 
 import codecs
 import dataclasses
+import io
 import re
 from collections.abc import Callable, Sequence
 
@@ -20,9 +21,12 @@ MAX_MEMBERS = 1_000
 BOMB_BYTES = 1 << 20
 BOMB_RATIO = 100
 """Output above `BOMB_BYTES` and this many times what was read of the input is a bomb."""
-_SLICE_BYTES = 1 << 14
-_ZSTD_SLICE_BYTES = 1 << 8
-"""A block of 4 bytes may hold 128 KiB, and this decoder takes no limit: 8 MiB at once."""
+_SLICE_BYTES = 1 << 12
+"""Of input at once: of deflate at most 1,032 times as much comes out."""
+_OUT_BYTES = 1 << 20
+"""What comes out of brotli at once."""
+_ZSTD_SLICE_BYTES = 1 << 6
+"""A block of 4 bytes may hold 128 KiB, and this decoder takes no limit: 2 MiB at once."""
 _MARKUP_BYTES = 1 << 12
 """Looked at for the first `<`."""
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]{0,1024})?\r?\n")
@@ -162,42 +166,39 @@ def _deflate(data: memoryview, limit: int) -> _Decoded | None:
 def _inflate(data: memoryview, wbits: int, limit: int) -> _Decoded:
     """Inflate up to `limit` + 1 bytes; what came out before a fault is kept."""
     inflator = isal_zlib.decompressobj(wbits)
-    parts: list[bytes] = []
-    total = at = 0
+    out = io.BytesIO()  # a list of parts would hold everything twice when it is joined
+    at = 0
     while at < len(data):
         piece = data[at : at + _SLICE_BYTES]
         at += len(piece)
         try:
-            out = inflator.decompress(piece, limit + 1 - total)
+            out.write(inflator.decompress(piece, limit + 1 - out.tell()))
         except InflateError:
-            return _Decoded(b"".join(parts), at, is_broken=True)
-        parts.append(out)
-        total += len(out)
-        if total > limit:
-            return _Decoded(b"".join(parts), at - len(inflator.unconsumed_tail), is_cut=True)
+            return _Decoded(out.getvalue(), at, is_broken=True)
+        if out.tell() > limit:
+            return _Decoded(out.getvalue(), at - len(inflator.unconsumed_tail), is_cut=True)
         if inflator.eof:
-            return _Decoded(b"".join(parts), at - len(inflator.unused_data))
-    return _Decoded(b"".join(parts), at, is_cut=True)
+            return _Decoded(out.getvalue(), at - len(inflator.unused_data))
+    return _Decoded(out.getvalue(), at, is_cut=True)
 
 
 def _brotli(data: memoryview, limit: int) -> _Decoded:
     decoder = brotli.Decompressor()
-    parts: list[bytes] = []
-    total = at = 0
-    while not decoder.is_finished() and total <= limit:
+    out = io.BytesIO()
+    at = 0
+    while not decoder.is_finished() and out.tell() <= limit:
         piece = b""
         if decoder.can_accept_more_data():
             piece = bytes(data[at : at + _SLICE_BYTES])
             at += len(piece)
             if not piece:
                 break
+        most = min(limit + 1 - out.tell(), _OUT_BYTES)
         try:
-            out = decoder.process(piece, output_buffer_limit=limit + 1 - total)
+            out.write(decoder.process(piece, output_buffer_limit=most))
         except brotli.error:
-            return _Decoded(b"".join(parts), at, is_broken=True)
-        parts.append(out)
-        total += len(out)
-    return _Decoded(b"".join(parts), at, is_cut=not decoder.is_finished())
+            return _Decoded(out.getvalue(), at, is_broken=True)
+    return _Decoded(out.getvalue(), at, is_cut=not decoder.is_finished())
 
 
 def _zstd(data: memoryview, limit: int) -> _Decoded | None:
@@ -206,18 +207,17 @@ def _zstd(data: memoryview, limit: int) -> _Decoded | None:
 
 def _zstd_frame(data: memoryview, limit: int) -> _Decoded:
     decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
-    parts: list[bytes] = []
-    total = at = 0
-    while at < len(data) and total <= limit and not decoder.eof:
+    out = io.BytesIO()
+    at = 0
+    while at < len(data) and out.tell() <= limit and not decoder.eof:
         piece = data[at : at + _ZSTD_SLICE_BYTES]
         at += len(piece)
         try:
-            parts.append(decoder.decompress(piece))
+            out.write(decoder.decompress(piece))
         except zstandard.ZstdError:
-            return _Decoded(b"".join(parts), at, is_broken=True)
-        total += len(parts[-1])
-    is_cut = total > limit or not decoder.eof
-    return _Decoded(b"".join(parts), at - len(decoder.unused_data), is_cut=is_cut)
+            return _Decoded(out.getvalue(), at, is_broken=True)
+    is_cut = out.tell() > limit or not decoder.eof
+    return _Decoded(out.getvalue(), at - len(decoder.unused_data), is_cut=is_cut)
 
 
 def _starts(data: memoryview, magic: bytes) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pipeline.readers.headers import BLANK_LINE, Headers, content_length
 from pipeline.readers.reasons import Fault
@@ -27,8 +28,7 @@ class Limits:
     header_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record as it was found, nothing undone."""
 
     offset: int
@@ -59,8 +59,7 @@ class BadRegion:
     """Whether it ends where the next record begins; else that is still to be found."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A record's header block."""
 
     headers: Headers

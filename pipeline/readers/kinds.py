@@ -8,8 +8,9 @@ from typing import Literal
 class InputSettings:
     """Which files are read, and as what (`[input]`)."""
 
-    kind: Literal["warc", "wat", "urls"]
-    """What the files hold: `urls` are lists as Parquet, CSV, TSV or JSONL."""
+    kind: Literal["warc", "wat", "urls", "img2dataset"]
+    """What the files hold: `urls` are lists as Parquet, CSV, TSV or JSONL; `img2dataset` the
+    Parquet files of its finished shards, beside which their images are."""
     paths: tuple[str, ...]
     """Paths and URIs; an entry `@FILE` names a list of them, one a line."""
     url_column: str = ""

@@ -6,7 +6,7 @@ import enum
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from typing import IO, NamedTuple
 
 from isal import isal_zlib
 
@@ -50,8 +50,7 @@ class End(enum.Enum):
     CUT = enum.auto()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Inflated:
+class Inflated(NamedTuple):
     """Where inflating stopped, and why."""
 
     how: End
@@ -199,7 +198,7 @@ def _inner_records(
     with content:
         for found in plain_records(Window(content), limits):
             if isinstance(found, Record):
-                yield dataclasses.replace(found, offset=at, length=length, seekable=False)
+                yield found._replace(offset=at, length=length, seekable=False)
             else:
                 detail = f"at inflated byte {found.offset}; {found.detail}"
                 yield BadRegion(at, length, found.fault, detail)

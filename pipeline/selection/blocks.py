@@ -15,12 +15,19 @@ from filters.verdict import DropReason
 from manifests.base.errors import RefusedError
 from manifests.format.ids import pair_id
 from pipeline.engine import files
-from pipeline.engine.parts import Sink
+from pipeline.engine.parts import Sink, read_batches
 from pipeline.engine.units import Unit
-from pipeline.selection.choose import read_parts
+from pipeline.records import DEDUPED
 from pipeline.selection.ledger import ledger_rows
 
-Place = Literal["match", "balance"]
+Place = Literal["match", "fetch", "balance"]
+JUDGED = pa.schema(
+    [
+        DEDUPED.field(name)
+        for name in ("pair_id", "url", "page_url", "text", "matched_query_ids", "original_sha256")
+    ]
+)
+"""What `balance` reads of a pair: what lists are asked with, what the cap and the ledger need."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -36,20 +43,26 @@ class BlockListSettings:
     file: str
     """UTF-8, one entry a line; lines that begin with `#` are comments."""
     at: Place | None = None
-    """The stage that asks it. Unset: `match`, but for `sha256` always `balance`. With `balance` a
-    takedown does `balance` and `shards` again, and no download."""
+    """The stage that asks it. Unset: `match`, but for `sha256`, which images have, `fetch`. With
+    `balance` a takedown does `balance` and `shards` again, and no download."""
 
     def __post_init__(self) -> None:
-        """Refuse names that do not print well, and stages that cannot know the key."""
+        """Refuse names that do not print well, and stages that do not ask such lists."""
         if not _ID.fullmatch(self.id):
             raise ValueError(f"id must be up to 64 letters, digits, '.', '_', '-', got {self.id!r}")
-        if self.kind == "sha256" and self.at == "match":
-            raise ValueError("at must be 'balance' for kind 'sha256', got 'match'")
+        if self.at not in (None, "balance", self._first):
+            raise ValueError(
+                f"at must be {self._first!r} or 'balance' for kind {self.kind!r}, got {self.at!r}"
+            )
+
+    @property
+    def _first(self) -> Place:
+        return "fetch" if self.kind == "sha256" else "match"
 
     @property
     def place(self) -> Place:
         """The stage that asks the list."""
-        return self.at or ("balance" if self.kind == "sha256" else "match")
+        return self.at or self._first
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,20 +194,43 @@ _CHECKS: tuple[tuple[DropReason, Kind, Callable[[BlockList, Any], Any]], ...] = 
 
 
 @dataclasses.dataclass(frozen=True)
+class BlockedBodies:
+    """Names the list, of kind `sha256`, that holds the digest of a body; None if none does."""
+
+    lists: tuple[RunBlockList, ...]
+
+    @property
+    def parameters(self) -> list[list[str]]:
+        """What decisions depend on."""
+        return [each.parameters for each in self.lists]
+
+    def __call__(self, sha256: bytes) -> str | None:
+        """Ask the lists in order."""
+        for each in self.lists:
+            if _load(each.path, each.kind).holds([sha256])[0]:
+                return each.id
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
 class TakeDown:
-    """Leave out what block lists name, before anything is counted."""
+    """Leave out what block lists name, before anything is counted.
+
+    Only the columns that `balance` asks for go on, and those that the lists are asked with.
+    """
 
     lists: tuple[RunBlockList, ...]
 
     def run(self, unit: Unit, sink: Sink) -> None:
         """Judge one unit."""
-        for batch in read_parts(unit):
-            found = find_blocked(batch, self.lists)
-            lost = batch.take(pa.array(list(found), pa.int64()))
-            reasons = [reason for reason, _ in found.values()]
-            values = [name for _, name in found.values()]
-            sink.rows_in(batch.num_rows)
-            sink.drop(ledger_rows(lost, sink.stage, reasons, values))
-            kept = np.ones(batch.num_rows, np.bool_)
-            kept[list(found)] = False
-            sink.write(batch.filter(pa.array(kept)))
+        for source in unit.sources:
+            for batch in read_batches(source.path, JUDGED.names):
+                found = find_blocked(batch, self.lists)
+                lost = batch.take(pa.array(list(found), pa.int64()))
+                reasons = [reason for reason, _ in found.values()]
+                values = [name for _, name in found.values()]
+                sink.rows_in(batch.num_rows)
+                sink.drop(ledger_rows(lost, sink.stage, reasons, values))
+                kept = np.ones(batch.num_rows, np.bool_)
+                kept[list(found)] = False
+                sink.write(batch.filter(pa.array(kept)))

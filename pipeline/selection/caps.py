@@ -82,6 +82,25 @@ class Caps:
         return cls(value["usual"], tuple(sorted(value["by_lang"].items())))
 
 
+def base_counts(
+    select: SelectSettings, counts: NDArray[np.int64], queries: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return the counts that caps and thresholds follow from: the pool's, or those of another one.
+
+    Args:
+        select: names the file of the other pool, if there is one.
+        counts: pairs of each query in this pool, by query id.
+        queries: by id.
+
+    Raises:
+        RefusedError: if the file is no JSON object of whole numbers.
+    """
+    if not select.counts_file:
+        return counts
+    foreign = read_foreign_counts(select.counts_file)
+    return np.array([foreign.get(query, 0) for query in queries], np.int64)
+
+
 def derive_caps(select: SelectSettings, counts: NDArray[np.int64], langs: Sequence[str]) -> Caps:
     """Return the caps for a pool.
 

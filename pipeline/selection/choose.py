@@ -1,22 +1,26 @@
 """Which pairs the queries select: thresholds against keyed hashes, hashed only where it matters."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from filters.queries.select import ALL, PairHash, QueryKeys, smallest_cap
-from pipeline.engine.parts import Sink, read_batches
+from filters.queries.select import PairHash, QueryKeys, smallest_cap
+from pipeline.engine.parts import read_batches
 from pipeline.engine.units import Source, Unit
-from pipeline.records import SELECTED
+from pipeline.records import SELECTION
 from pipeline.selection.ledger import ledger_rows
 from pipeline.selection.quotas import Quotas
 
 SMALL_COUNT = 2**31
 """Counts below it are multiplied with hashes in two halves of 64-bit numbers."""
+BATCH_ROWS = 65_536
+"""Pairs read at once where only a few columns are."""
+HASHES_AT_ONCE = 16_384
+"""Hashes that are Python objects at one time, about 100 bytes each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Matches:
 
     def open(self, quotas: Quotas) -> NDArray[np.int64]:
         """Return the places of matches whose query does not select all its pairs."""
-        return np.flatnonzero(quotas.theta[self.ids] != np.uint64(ALL))
+        return np.flatnonzero(quotas.is_open[self.ids])
 
 
 def hash_matches(
@@ -47,10 +51,15 @@ def hash_matches(
     seed: int,
 ) -> NDArray[np.uint64]:
     """Return u(pair, query) of the matches at `places`, shape (len(places),)."""
-    messages = np.empty((len(places), 32), np.uint8)
-    messages[:, :16] = id_bytes(pair_ids)[matches.rows[places]]
-    messages[:, 16:] = keys.array[matches.ids[places]]
-    return np.frombuffer(PairHash(seed).digests(messages.tobytes()), ">u8").astype(np.uint64)
+    ids, pair_hash = id_bytes(pair_ids), PairHash(seed)
+    found = np.empty(len(places), np.uint64)
+    for start in range(0, len(places), HASHES_AT_ONCE):
+        some = places[start : start + HASHES_AT_ONCE]
+        messages = np.empty((len(some), 32), np.uint8)
+        messages[:, :16] = ids[matches.rows[some]]
+        messages[:, 16:] = keys.array[matches.ids[some]]
+        found[start : start + len(some)] = np.frombuffer(pair_hash.digests(messages), ">u8")
+    return found
 
 
 def id_bytes(pair_ids: pa.Array) -> NDArray[np.uint8]:
@@ -106,17 +115,18 @@ def smallest_caps(u: NDArray[np.uint64], pairs: NDArray[np.int64]) -> NDArray[np
     return (((u >> half) * counts + low) >> half).astype(np.int64) + 1
 
 
-def selected_columns(
-    matches: Matches, choice: Choice, quotas: Quotas
-) -> tuple[pa.ListArray, pa.Array]:
-    """Return `selected_by` and `select_prob` of all rows of a batch."""
-    rows = len(choice.kept)
-    counts = np.bincount(matches.rows[choice.selects], minlength=rows)
+def selected_rows(
+    pair_ids: pa.Array, matches: Matches, choice: Choice, quotas: Quotas
+) -> pa.RecordBatch:
+    """Return the kept pairs of a batch, with the columns of `SELECTION`."""
+    counts = np.bincount(matches.rows[choice.selects], minlength=len(choice.kept))[choice.kept]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     selected_by = pa.ListArray.from_arrays(
         pa.array(offsets), pa.array(matches.ids[choice.selects], pa.int32())
     )
-    return selected_by, pa.array(select_probabilities(matches, quotas, rows), pa.float64())
+    probabilities = select_probabilities(matches, quotas, len(choice.kept))[choice.kept]
+    arrays = [pair_ids.filter(pa.array(choice.kept)), selected_by, pa.array(probabilities)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SELECTION)
 
 
 def select_probabilities(matches: Matches, quotas: Quotas, rows: int) -> NDArray[np.float64]:
@@ -134,24 +144,18 @@ def dropped_rows(batch: pa.RecordBatch, choice: Choice, stage: str, reason: str)
     """Return the ledger rows of the pairs that were not kept."""
     rows = batch.select(["pair_id", "url", "text"]).take(pa.array(choice.lost))
     values = pa.array(choice.smallest).cast(pa.string())
-    return ledger_rows(rows, stage, [reason] * len(choice.lost), values)
+    return ledger_rows(rows, stage, pa.repeat(reason, len(choice.lost)), values)
 
 
-def read_parts(unit: Unit) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a unit of `paired_units`."""
+def read_pairs(unit: Unit, *more: str) -> Iterator[tuple[pa.RecordBatch, Matches]]:
+    """Yield the pairs of a unit in order: their ids, their queries, and columns named in `more`."""
+    columns = ["pair_id", "matched_query_ids", *more]
     for source in unit.sources:
         if source.role == "part":
-            yield from read_batches(source.path)
+            for batch in read_batches(source.path, columns, BATCH_ROWS):
+                yield batch, Matches.of(batch["matched_query_ids"])
 
 
 def more_sources(unit: Unit) -> tuple[Source, ...]:
     """Return what `paired_units` added to a unit."""
     return tuple(source for source in unit.sources if source.role == "more")
-
-
-def write_selected(
-    batch: pa.RecordBatch, columns: Sequence[pa.Array], kept: NDArray[np.bool_], sink: Sink
-) -> None:
-    """Write the kept rows of a batch with the columns that `SELECTED` adds."""
-    rows = pa.RecordBatch.from_arrays([*batch.columns, *columns], schema=SELECTED)
-    sink.write(rows.filter(pa.array(kept)))

@@ -1,55 +1,20 @@
-"""Exact caps: the hashes of head queries, and of each the one that the last selected pair has."""
+"""Exact caps: of each head query the hash that the last pair it selects has."""
 
 import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from filters.queries.select import exact_threshold
 from pipeline.engine.parts import Sink, read_batches
 from pipeline.engine.units import Source, Unit
-from pipeline.selection.choose import hash_matches
+from pipeline.selection.choose import BATCH_ROWS
 from pipeline.selection.quotas import Draw, Listed, load_quotas, quota_rows
-from pipeline.selection.survivors import read_matches
 
-HASHES = pa.schema(
-    [
-        pa.field("query_id", pa.int32(), nullable=False),
-        pa.field("u", pa.uint64(), nullable=False),
-    ]
-)
-"""The matches of head queries with their hashes, in the order of pairs and queries."""
 FEWEST_BINS, MOST_BINS = 16, 1024
 HISTOGRAM_BYTES = 64 << 20
 """Of all histograms together, if that leaves each `FEWEST_BINS`."""
-BATCH_ROWS = 65_536
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HashHeads:
-    """`HASHES` of each unit: every one is made once, later steps read it."""
-
-    draw: Draw
-    counts: Listed
-    """`QUOTAS` of the survivors."""
-
-    def run(self, unit: Unit, sink: Sink) -> None:
-        """Hash one unit's matches of head queries."""
-        keys = self.draw.keys()
-        is_head = head_queries(self.draw, self.counts)
-        for batch, matches in read_matches(unit):
-            places = np.flatnonzero(is_head[matches.ids])
-            u = hash_matches(batch["pair_id"], matches, places, keys, self.draw.seed)
-            arrays = [pa.array(matches.ids[places], pa.int32()), pa.array(u)]
-            sink.write(pa.RecordBatch.from_arrays(arrays, schema=HASHES))
-
-
-def head_queries(draw: Draw, counts: Listed) -> NDArray[np.bool_]:
-    """Return for each query whether more pairs survived than it may select."""
-    caps = draw.cap_of_each()
-    return load_quotas(counts, len(caps)).pairs > caps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,13 +41,13 @@ class SetExactThresholds:
         wanted, left = _wanted_bins(unit, head_of, caps[ids], bits)
         heads, hashes = _collect(unit, head_of, wanted, bits)
         starts = np.searchsorted(heads, np.arange(len(ids) + 1)).tolist()
-        thetas = []
+        thetas = np.empty(len(ids), np.uint64)
         for head, rest in enumerate(left.tolist()):
             found = hashes[starts[head] : starts[head + 1]]
-            theta = int(found[rest - 1])
-            if rest < len(found) and int(found[rest]) == theta:  # a tie at the cap
-                theta = exact_threshold(_all_hashes(unit, int(ids[head])), int(caps[ids[head]]))
-            thetas.append(theta)
+            thetas[head] = found[rest - 1]
+            if rest < len(found) and found[rest] == thetas[head]:  # a tie at the cap
+                every = _all_hashes(unit, int(ids[head]))
+                thetas[head] = exact_threshold(every, int(caps[ids[head]]))
         sink.write(quota_rows(ids, quotas.pairs[ids], quotas.base[ids], thetas))
 
 
@@ -102,7 +67,9 @@ def _read(
     """Yield (head query, hash) columns; a head query's number is its place among them."""
     for source in unit.sources:
         for batch in read_batches(source.path, batch_rows=BATCH_ROWS):
-            yield head_of[batch["query_id"].to_numpy()], batch["u"].to_numpy()
+            heads = head_of[batch["query_id"].to_numpy()]
+            is_head = heads >= 0
+            yield heads[is_head], batch["u"].to_numpy()[is_head]
 
 
 def _wanted_bins(
@@ -147,7 +114,9 @@ class HashReader:
     def __init__(self, sources: tuple[Source, ...]) -> None:
         """Open nothing yet."""
         self._batches = (
-            batch["u"].to_numpy() for source in sources for batch in read_batches(source.path)
+            batch["u"].to_numpy()
+            for source in sources
+            for batch in read_batches(source.path, ["u"], BATCH_ROWS)
         )
         self._rest = np.zeros(0, np.uint64)
 

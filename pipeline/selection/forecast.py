@@ -1,17 +1,18 @@
 """How many pairs a cap would keep, from what matched and before anything is downloaded."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from filters.queries.select import tail_share
 from pipeline.engine.parts import read_batches
 from pipeline.engine.stage_dir import StageRecord
+from pipeline.selection.caps import SelectSettings, base_counts, derive_caps
 from pipeline.selection.choose import Matches, hash_matches, smallest_caps
 from pipeline.selection.pairs import COUNTS
-from pipeline.selection.quotas import load_query_keys, one_unit
+from pipeline.selection.quotas import load_list, load_query_keys, one_unit
 from pipeline.selection.survivors import QueryCounts
 
 SAMPLE_PAIRS = 200_000
@@ -25,8 +26,13 @@ class CapForecast:
     """What one cap would do."""
 
     cap: int
+    """With a cap for each language that of the usual one; the others go with it in proportion."""
+    is_set: bool
+    """Whether it is the one that the settings give."""
     pairs: int
     """Matched pairs that it would keep, about; a smaller share of them survives `fetch`."""
+    to_fetch: int
+    """Matched pairs that would be fetched for it, about."""
     head_queries: int
     """Queries with more pairs than the cap."""
     tail_share: float
@@ -34,37 +40,69 @@ class CapForecast:
 
 
 def forecast_caps(
-    matched: StageRecord, list_path: str, list_sha256: str, cap: int, seed: int
+    matched: StageRecord,
+    list_path: str,
+    list_sha256: str,
+    select: SelectSettings,
+    widened: Callable[[int], int] | None,
 ) -> list[CapForecast]:
-    """Return what some caps around `cap` would keep of the pairs of `match`.
+    """Return what some caps around that of `select` would keep of the pairs of `match`.
 
-    A pair is kept from its smallest cap on, so one look at a sample serves all caps.
+    A query selects a pair from the smallest cap on that does, so one look at a sample serves all.
+
+    Args:
+        matched: the pairs, and their `counts`.
+        list_path: where the query list is.
+        list_sha256: of the list file.
+        select: the rule of the cap.
+        widened: the cap under which pairs are fetched, for a cap; None if all are.
     """
+    if not matched.rows_out:
+        return []
+    queries = load_list(list_path, list_sha256)
     keys = load_query_keys(list_path, list_sha256)
     counted = QueryCounts(COUNTS, len(keys))
     counted.add_files(one_unit(matched, "counts")[0].sources)
-    counts = counted.columns[0]
-    looked, caps = 0, [np.zeros(0, np.int64)]
+    base = base_counts(select, counted.columns[0], queries.queries)
+    caps = derive_caps(select, base, queries.langs)
+    factors = {max(1, round(caps.usual * factor)): factor for factor in FACTORS}
+    scaled = [
+        np.maximum(1, np.rint(caps.of(queries.langs) * factor)).astype(np.int64)
+        for factor in factors.values()
+    ]
+    wide = [_widened(cap_of_each, widened) for cap_of_each in scaled] if widened else []
+    looked, kept = 0, np.zeros(len(scaled) + len(wide), np.int64)
     for batch in _sample(matched):
         matches = Matches.of(batch["matched_query_ids"])
         places = np.arange(len(matches.ids))
-        u = hash_matches(batch["pair_id"], matches, places, keys, seed)
+        u = hash_matches(batch["pair_id"], matches, places, keys, select.seed)
+        smallest = smallest_caps(u, base[matches.ids])
         starts = np.flatnonzero(np.diff(matches.rows, prepend=-1))  # a pair has a query at least
-        caps.append(np.minimum.reduceat(smallest_caps(u, counts[matches.ids]), starts))
+        for place, cap_of_each in enumerate([*scaled, *wide]):
+            selects = smallest <= cap_of_each[matches.ids]
+            kept[place] += np.logical_or.reduceat(selects, starts).sum()
         looked += batch.num_rows
-    if not looked:
-        return []
-    smallest = np.concatenate(caps)
-    wanted = sorted({max(1, round(cap * factor)) for factor in FACTORS})
+    matches_of = counted.columns[0]
+    pairs = [round(int(count) * matched.rows_out / looked) for count in kept]
+    to_fetch = pairs[len(scaled) :] or [matched.rows_out] * len(scaled)
     return [
         CapForecast(
-            cap=each,
-            pairs=round(int((smallest <= each).sum()) * matched.rows_out / looked),
-            head_queries=int((counts > each).sum()),
-            tail_share=float(tail_share(counts.tolist(), each + 1)),
+            cap=cap,
+            is_set=factor == 1,
+            pairs=pairs[place],
+            to_fetch=to_fetch[place],
+            head_queries=int((base > cap_of_each).sum()),
+            tail_share=float(matches_of[base <= cap_of_each].sum() / matches_of.sum()),
         )
-        for each in wanted
+        for place, ((cap, factor), cap_of_each) in enumerate(
+            zip(factors.items(), scaled, strict=True)
+        )
     ]
+
+
+def _widened(caps: NDArray[np.int64], widened: Callable[[int], int]) -> NDArray[np.int64]:
+    different, places = np.unique(caps, return_inverse=True)
+    return np.array([widened(int(cap)) for cap in different], np.int64)[places]
 
 
 def _sample(matched: StageRecord) -> Sequence[pa.RecordBatch]:

@@ -10,7 +10,7 @@ from pipeline.records import DROPS
 def ledger_rows(
     pairs: pa.RecordBatch | pa.Table,
     stage: str,
-    reasons: Sequence[str],
+    reasons: Sequence[str] | pa.Array,
     values: Sequence[str | None] | pa.Array,
     counts: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
@@ -24,12 +24,13 @@ def ledger_rows(
         counts: for how many each stands; one if not given.
     """
     rows = pairs.num_rows
+    each = pa.repeat(pa.scalar(1, pa.int64()), rows)
     columns = [
         pairs["pair_id"],
         pa.repeat(stage, rows),
         pa.array(reasons, pa.string()),
         pa.array(values, pa.string()),
-        pa.array(counts if counts is not None else [1] * rows, pa.int64()),
+        each if counts is None else pa.array(counts, pa.int64()),
         pairs["url"],
         pairs["text"],
     ]

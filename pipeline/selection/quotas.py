@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,15 @@ class Quotas:
     """Shape (queries,)."""
 
     @functools.cached_property
+    def is_open(self) -> NDArray[np.bool_]:
+        """Whether each query has a threshold, or else selects all its pairs, shape (queries,)."""
+        return self.theta != np.uint64(ALL)
+
+    @functools.cached_property
     def misses(self) -> NDArray[np.float64]:
         """The probability that each query does not select a pair of its own, shape (queries,)."""
         misses = np.zeros(len(self.theta), np.float64)
-        head = np.flatnonzero(self.theta != np.uint64(ALL))
+        head = np.flatnonzero(self.is_open)
         misses[head] = [1.0 - (theta + 1) / 2**64 for theta in self.theta[head].tolist()]
         return misses
 
@@ -76,7 +81,7 @@ class Draw:
         return _load_caps(self.list_path, self.list_sha256, self.caps)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def load_quotas(tables: Listed, queries: int) -> Quotas:
     """Read `QUOTAS` files, later ones over earlier ones, into arrays by query id."""
     quotas = Quotas(
@@ -158,12 +163,12 @@ def one_unit(record: StageRecord, role: str) -> list[Unit]:
     return [Unit(id=ALL_UNITS, step=record.step, sources=sources)]
 
 
-def paired_units(pairs: StageRecord, more: StageRecord | None) -> list[Unit]:
+def paired_units(pairs: StageRecord, more: StageRecord, role: str = "part") -> list[Unit]:
     """Return the units of the pairs, each with what `more` made of the same unit, or of all.
 
-    The added sources have the role `more`.
+    The added sources, files of a role, have the role `more`.
     """
-    made = {unit.id: unit.sources for unit in more.next_units("part")} if more else {}
+    made = {unit.id: unit.sources for unit in more.next_units(role)}
     return [
         dataclasses.replace(
             unit,
@@ -181,9 +186,8 @@ def quota_rows(
     ids: Sequence[int] | NDArray[np.signedinteger[Any]],
     pairs: NDArray[np.int64],
     base: NDArray[np.int64],
-    thetas: Iterable[int],
+    thetas: NDArray[np.uint64],
 ) -> pa.RecordBatch:
     """Return rows of `QUOTAS`."""
-    thetas = np.fromiter(thetas, np.uint64, len(ids))
     arrays = [pa.array(ids, pa.int32()), *map(pa.array, (pairs, base, thetas))]
     return pa.RecordBatch.from_arrays(arrays, schema=QUOTAS)

@@ -14,11 +14,11 @@ from filters.verdict import DropReason
 from pipeline.engine import files
 from pipeline.engine.parts import Sink, read_batches
 from pipeline.engine.units import Source, Unit
-from pipeline.records import ID
-from pipeline.selection.choose import Matches, more_sources, read_parts, write_selected
+from pipeline.records import ID, SELECTION
+from pipeline.selection.choose import more_sources, read_pairs
 from pipeline.selection.ledger import ledger_rows
 from pipeline.selection.quotas import Draw
-from pipeline.selection.survivors import CHOSEN, QueryCounts, read_matches
+from pipeline.selection.survivors import CHOSEN, QueryCounts
 
 ORDERED = pa.schema(
     [
@@ -44,7 +44,7 @@ class OrderPairs:
     def run(self, unit: Unit, sink: Sink) -> None:
         """Hash and sort one unit's pairs."""
         order = StrictOrder(self.seed)
-        batches = [batch for batch, _ in read_matches(unit)]
+        batches = [batch for batch, _ in read_pairs(unit)]
         if not batches:
             return
         pairs = pa.Table.from_batches(batches).combine_chunks()
@@ -87,7 +87,7 @@ def unit_of(source: Source) -> str:
 def _windows(sources: tuple[Source, ...]) -> Iterator[pa.Table]:
     """Merge sorted files: yield their rows in order, some `WINDOW_ROWS` at a time."""
     readers = [_Sorted(source.path, number) for number, source in enumerate(sources)]
-    count = 1 + sum(source.rows for source in sources) // WINDOW_ROWS
+    count = -(-sum(source.rows for source in sources) // WINDOW_ROWS)
     for window in range(1, count + 1):
         bound = (window << 64) // count - 1
         table = pa.concat_tables([reader.up_to(bound) for reader in readers])
@@ -129,7 +129,7 @@ def _strict_drops(batch: pa.RecordBatch, full: NDArray[np.int64], stage: str) ->
     """Return the ledger rows of the pairs whose query was full."""
     lost = np.flatnonzero(full >= 0)
     rows = batch.select(["pair_id", "url", "text"]).take(pa.array(lost))
-    reasons = [DropReason.OVER_CAP_STRICT.value] * len(lost)
+    reasons = pa.repeat(DropReason.OVER_CAP_STRICT.value, len(lost))
     return ledger_rows(rows, stage, reasons, pa.array(full[lost]).cast(pa.string()))
 
 
@@ -144,15 +144,16 @@ class BalanceStrict:
         counts = QueryCounts(CHOSEN, self.queries)
         full = _read_decisions(more_sources(unit), unit.id)
         start = 0
-        for batch in read_parts(unit):
+        for batch, matches in read_pairs(unit, "url", "text"):
             blocked = full[start : start + batch.num_rows]
             start += batch.num_rows
             kept = blocked < 0
-            matches = Matches.of(batch["matched_query_ids"])
             sink.rows_in(batch.num_rows)
             sink.drop(_strict_drops(batch, blocked, sink.stage))
-            columns = (batch["matched_query_ids"], pa.nulls(batch.num_rows, pa.float64()))
-            write_selected(batch, columns, kept, sink)
+            rows = batch.filter(pa.array(kept))
+            columns = [rows["pair_id"], rows["matched_query_ids"]]
+            columns.append(pa.nulls(rows.num_rows, pa.float64()))
+            sink.write(pa.RecordBatch.from_arrays(columns, schema=SELECTION))
             for column in (0, 1):
                 counts.add(column, matches.ids[kept[matches.rows]])
         sink.write(counts.rows(), "counts")

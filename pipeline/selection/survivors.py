@@ -1,11 +1,11 @@
 """Kernels that count queries: per unit, and summed by one unit that reads all counts."""
 
+import collections
 import dataclasses
-from collections.abc import Iterator
+import functools
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from filters.queries.select import ALL, narrowed_threshold
@@ -13,17 +13,24 @@ from manifests.base.errors import OpenwitError
 from pipeline.engine.parts import Sink, read_batches
 from pipeline.engine.units import Source, Unit
 from pipeline.records import QUERY_COUNTS
-from pipeline.selection.choose import Matches, hash_matches
+from pipeline.selection.choose import hash_matches, id_bytes, read_pairs
 from pipeline.selection.quotas import Draw, Listed, load_quotas, quota_rows
 
 SURVIVORS = pa.schema(
     [
         pa.field("query_id", pa.int32(), nullable=False),
         pa.field("survived", pa.int64(), nullable=False),
-        pa.field("under", pa.int64(), nullable=False),
+        pa.field("over", pa.int64(), nullable=False),
     ]
 )
-"""Pairs of a query, and those at or below its threshold of the stage before."""
+"""Pairs of a query, and those above its threshold of the stage before: others selected them."""
+HASHES = pa.schema(
+    [
+        pa.field("query_id", pa.int32(), nullable=False),
+        pa.field("u", pa.uint64(), nullable=False),
+    ]
+)
+"""The matches of hashed queries with their hashes, in the order of pairs and queries."""
 CHOSEN = pa.schema(
     [
         pa.field("query_id", pa.int32(), nullable=False),
@@ -44,7 +51,7 @@ class QueryCounts:
 
     def add(self, column: int, ids: NDArray[np.int32]) -> None:
         """Count each id once more."""
-        np.add.at(self.columns[column], ids, 1)
+        self.columns[column] += np.bincount(ids, minlength=len(self.columns[column]))
 
     def add_files(self, sources: tuple[Source, ...]) -> None:
         """Add the counts of files of the schema."""
@@ -61,51 +68,60 @@ class QueryCounts:
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
-def read_matches(unit: Unit) -> Iterator[tuple[pa.RecordBatch, Matches]]:
-    """Yield ids and matches of a unit's pairs in order."""
-    for source in unit.sources:
-        for batch in read_batches(source.path, ["pair_id", "matched_query_ids"]):
-            yield batch, Matches.of(batch["matched_query_ids"])
+@functools.lru_cache(maxsize=1)
+def hashed_queries(draw: Draw, before: Listed) -> NDArray[np.bool_]:
+    """Return for each query whether its matches are hashed, shape (queries,).
+
+    Those that may have more survivors than the cap, for more pairs matched, and those that did not
+    select all pairs before: no other can end with a threshold.
+    """
+    caps = draw.cap_of_each()
+    quotas = load_quotas(before, len(caps))
+    return (quotas.pairs > caps) | quotas.is_open
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CountSurvivors:
-    """`SURVIVORS` of each unit."""
+    """`SURVIVORS` and `HASHES` of each unit: every hash is made once, later steps read it."""
 
     draw: Draw
     before: Listed
     """`QUOTAS` of preselect."""
 
     def run(self, unit: Unit, sink: Sink) -> None:
-        """Count one unit.
+        """Count and hash one unit.
 
         Raises:
             OpenwitError: if a pair comes twice.
         """
         keys = self.draw.keys()
-        quotas = load_quotas(self.before, len(keys))
+        theta = load_quotas(self.before, len(keys)).theta
+        is_hashed = hashed_queries(self.draw, self.before)
         counts = QueryCounts(SURVIVORS, len(keys))
-        ids: list[pa.Array] = []
-        for batch, matches in read_matches(unit):
-            places = matches.open(quotas)
+        ids: list[NDArray[np.uint8]] = []
+        for batch, matches in read_pairs(unit):
+            places = np.flatnonzero(is_hashed[matches.ids])
             u = hash_matches(batch["pair_id"], matches, places, keys, self.draw.seed)
-            is_under = np.ones(len(matches.ids), np.bool_)
-            is_under[places] = u <= quotas.theta[matches.ids[places]]
+            hashed = matches.ids[places]
             counts.add(0, matches.ids)
-            counts.add(1, matches.ids[is_under])
-            ids.append(batch["pair_id"])
-        _check_distinct(pa.chunked_array(ids, pa.binary(16)))
+            counts.add(1, hashed[u > theta[hashed]])
+            ids.append(id_bytes(batch["pair_id"]).copy())
+            arrays = [pa.array(hashed, pa.int32()), pa.array(u)]
+            sink.write(pa.RecordBatch.from_arrays(arrays, schema=HASHES), "hashes")
+        _check_distinct(np.concatenate([np.zeros((0, 16), np.uint8), *ids]))
         sink.write(counts.rows())
 
 
-def _check_distinct(ids: pa.ChunkedArray) -> None:
-    if pc.count_distinct(ids).as_py() < len(ids):
-        counts = pc.value_counts(ids)
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0].as_py()
-        raise OpenwitError(
-            f"pair id {twice['values'].hex()}: {twice['counts']} rows of it reached balance: "
-            "each pair must come once, do the stages from match on again"
-        )
+def _check_distinct(ids: NDArray[np.uint8]) -> None:
+    """Compare ids, shape (pairs, 16), with each other: halves first, which hardly ever agree."""
+    heads = np.sort(ids[:, :8].copy().view(np.uint64).reshape(-1))
+    if (heads[1:] == heads[:-1]).any():
+        pair, rows = collections.Counter(ids.view("V16").reshape(-1).tolist()).most_common(1)[0]
+        if rows > 1:
+            raise OpenwitError(
+                f"pair id {pair.hex()}: {rows} rows of it reached balance: each pair must come "
+                "once, do the stages from match on again"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,19 +146,23 @@ class SumSurvivors:
         before = load_quotas(self.before, len(caps))
         counts = QueryCounts(SURVIVORS, len(caps))
         counts.add_files(unit.sources)
-        survived, under = counts.columns
-        ids = np.flatnonzero(before.pairs)
-        theta = before.theta[ids].tolist()
-        if self.narrows and not self.is_foreign:
-            each = zip(theta, under[ids].tolist(), caps[ids].tolist(), strict=True)
-            theta = [narrowed_threshold(*values) for values in each]
-        elif not self.is_foreign:
-            theta = [ALL] * len(ids)
-        base = before.base if self.is_foreign else survived
-        is_short = (before.theta[ids] != np.uint64(ALL)) & (under[ids] < caps[ids])
-        sink.note("short", [] if self.is_foreign else ids[is_short].tolist())
+        survived, over = counts.columns
+        under = survived - over
+        theta = before.theta
+        if not self.is_foreign:
+            theta = np.full(len(caps), ALL, np.uint64)
+            if self.narrows:
+                theta = before.theta.copy()
+                for head in np.flatnonzero(under > caps).tolist():
+                    theta[head] = narrowed_threshold(
+                        int(theta[head]), int(under[head]), int(caps[head])
+                    )
+        is_short = before.is_open & (under < caps) & (not self.is_foreign)
+        sink.note("short", np.flatnonzero(is_short).tolist())
         sink.note("head", int((survived > caps).sum()))
-        sink.write(quota_rows(ids, survived[ids], base[ids], theta))
+        base = before.base if self.is_foreign else survived
+        ids = np.flatnonzero(before.pairs)
+        sink.write(quota_rows(ids, survived[ids], base[ids], theta[ids]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

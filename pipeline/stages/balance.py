@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from filters.verdict import DropReason
 from manifests.base.errors import RefusedError
@@ -15,30 +13,20 @@ from pipeline.engine.parts import Sink
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.steps import MapKernel, MapStep
 from pipeline.engine.units import Unit
-from pipeline.records import DEDUPED, QUERY_COUNTS, SELECTED
-from pipeline.selection.blocks import RunBlockList, TakeDown, at_place
+from pipeline.records import QUERY_COUNTS, SELECTION
+from pipeline.selection.blocks import JUDGED, RunBlockList, TakeDown, at_place
 from pipeline.selection.choose import (
-    Matches,
     choose,
     dropped_rows,
-    hash_matches,
     more_sources,
-    read_parts,
-    selected_columns,
-    write_selected,
+    read_pairs,
+    selected_rows,
 )
-from pipeline.selection.exact import (
-    HASHES,
-    HashHeads,
-    HashReader,
-    SetExactThresholds,
-    head_queries,
-)
+from pipeline.selection.exact import HashReader, SetExactThresholds
 from pipeline.selection.quotas import (
     QUOTAS,
     Draw,
     Listed,
-    Quotas,
     check_list,
     content_digest,
     count_listed,
@@ -50,15 +38,17 @@ from pipeline.selection.quotas import (
 from pipeline.selection.strict import DECIDED, ORDERED, ApplyStrict, BalanceStrict, OrderPairs
 from pipeline.selection.survivors import (
     CHOSEN,
+    HASHES,
     SURVIVORS,
     CountSurvivors,
     QueryCounts,
     SumChosen,
     SumSurvivors,
+    hashed_queries,
 )
 from pipeline.stages.preselect import Preselected
 
-VERSION = 2
+VERSION = 3
 Mode = Literal["exact", "probabilistic", "strict"]
 
 
@@ -84,7 +74,7 @@ class Balanced:
     """The final selection and what it means for each query."""
 
     pairs: StageRecord
-    """Columns of `SELECTED`."""
+    """Of each part of `dedup` the rows that are kept, with the columns of `SELECTION`."""
     queries: StageRecord
     """Columns of `QUERY_COUNTS`, ascending query id."""
     short: tuple[int, ...]
@@ -97,47 +87,27 @@ class Balanced:
 
 @dataclasses.dataclass(frozen=True)
 class _Balance:
-    """Decide by thresholds; in mode `exact` the hashes have been made before."""
+    """Decide by thresholds, with the hashes that were made when survivors were counted."""
 
     draw: Draw
-    survived: Listed
+    before: Listed
     thresholds: Listed
 
     def run(self, unit: Unit, sink: Sink) -> None:
-        keys = self.draw.keys()
-        quotas = load_quotas(self.thresholds, len(keys))
-        counts = QueryCounts(CHOSEN, len(keys))
-        hashes = _Hashes(self.draw, quotas, self.survived, unit)
-        for batch in read_parts(unit):
-            matches = Matches.of(batch["matched_query_ids"])
-            choice = choose(matches, quotas, hashes.take(batch, matches), batch.num_rows)
+        is_hashed = hashed_queries(self.draw, self.before)
+        quotas = load_quotas(self.thresholds, len(is_hashed))
+        counts = QueryCounts(CHOSEN, len(is_hashed))
+        hashes = HashReader(more_sources(unit))
+        for batch, matches in read_pairs(unit, "url", "text"):
+            hashed = matches.ids[is_hashed[matches.ids]]
+            u = hashes.take(len(hashed))[quotas.is_open[hashed]]
+            choice = choose(matches, quotas, u, batch.num_rows)
             sink.rows_in(batch.num_rows)
             sink.drop(dropped_rows(batch, choice, sink.stage, DropReason.OVER_CAP.value))
-            write_selected(batch, selected_columns(matches, choice, quotas), choice.kept, sink)
+            sink.write(selected_rows(batch["pair_id"], matches, choice, quotas))
             counts.add(0, matches.ids[choice.selects])
             counts.add(1, matches.ids[choice.kept[matches.rows]])
         sink.write(counts.rows(), "counts")
-
-
-class _Hashes:
-    """Hashes of a unit's matches, batch by batch: read if they have been made, else made."""
-
-    def __init__(self, draw: Draw, quotas: Quotas, survived: Listed, unit: Unit) -> None:
-        self._keys = draw.keys()
-        self._seed = draw.seed
-        self._quotas = quotas
-        made = more_sources(unit)
-        self._reader = HashReader(made) if made else None
-        self._is_head = head_queries(draw, survived)
-
-    def take(self, batch: pa.RecordBatch, matches: Matches) -> NDArray[np.uint64]:
-        """Return the hashes that `choose` asks for."""
-        places = matches.open(self._quotas)
-        if self._reader is None:
-            return hash_matches(batch["pair_id"], matches, places, self._keys, self._seed)
-        heads = np.flatnonzero(self._is_head[matches.ids])
-        hashes = self._reader.take(len(heads))
-        return hashes if len(heads) == len(places) else hashes[np.isin(heads, places)]
 
 
 def run(
@@ -173,18 +143,26 @@ def run(
             f"{balance.strict_max_pairs} are taken: raise it, or use balance.mode = 'exact'"
         )
     job = _Job(engine, preselected, deduped)
-    counts = _count(job, balance.mode)
+    counted = job.run(
+        "balance-counts",
+        CountSurvivors(draw=job.draw, before=job.before),
+        {"part": SURVIVORS, "hashes": HASHES},
+        preselected.thresholds,
+    )
+    counts = _sum_up(job, counted, balance.mode)
     if balance.mode == "strict":
         pairs, final = _strict(job), [counts]
     else:
-        pairs, final = _by_thresholds(job, counts, balance.mode)
+        pairs, final = _by_thresholds(job, counted, counts, balance.mode)
     chosen = SumChosen(
         queries=job.queries,
-        matched=listed(preselected.thresholds),
+        matched=job.before,
         survived=listed(counts),
         final=listed(*final),
     )
-    queries = job.run("balance-queries", chosen, QUERY_COUNTS, pairs, *final, role="counts")
+    queries = job.run(
+        "balance-queries", chosen, {"part": QUERY_COUNTS}, pairs, *final, role="counts"
+    )
     cap = None if preselected.is_foreign else preselected.draw.caps.common
     return Balanced(pairs, queries, tuple(counts.units[0].notes["short"]), cap)
 
@@ -197,7 +175,7 @@ def _take_down(
         stage="balance",
         version=VERSION,
         parameters={"blocked": [each.parameters for each in lists]},
-        outputs={"part": DEDUPED},
+        outputs={"part": JUDGED},
         kernel=TakeDown(lists),
     )
     return engine.run(step, deduped.next_units("part"), [deduped])
@@ -217,6 +195,11 @@ class _Job:
         return self.preselected.draw
 
     @property
+    def before(self) -> Listed:
+        """`QUOTAS` of preselect."""
+        return listed(self.preselected.thresholds)
+
+    @property
     def queries(self) -> int:
         """Number of queries in the list."""
         return count_listed(self.draw.list_path, self.draw.list_sha256)
@@ -225,7 +208,7 @@ class _Job:
         self,
         name: str,
         kernel: MapKernel,
-        schema: pa.Schema,
+        outputs: Mapping[str, pa.Schema],
         *before: StageRecord,
         role: str = "",
         **parameters: Any,
@@ -243,62 +226,57 @@ class _Job:
                 "before": content_digest(*before),
                 **parameters,
             },
-            outputs={"part": schema},
+            outputs=outputs,
             accounts=False,
             kernel=kernel,
         )
         return self.engine.run(step, units, [self.deduped, *before])
 
     def choose(
-        self, kernel: MapKernel, more: StageRecord | None, parameters: Mapping[str, Any]
+        self, kernel: MapKernel, more: StageRecord, role: str, parameters: Mapping[str, Any]
     ) -> StageRecord:
-        """Run the step that keeps and drops pairs."""
+        """Run the step that keeps and drops pairs, each unit with files of `more`."""
         step = MapStep(
             name="balance",
             stage="balance",
             version=VERSION,
             parameters=parameters,
-            outputs={"part": SELECTED, "counts": CHOSEN},
+            outputs={"part": SELECTION, "counts": CHOSEN},
             kernel=kernel,
         )
-        upstream = [self.deduped, *([more] if more else [])]
-        return self.engine.run(step, paired_units(self.deduped, more), upstream)
+        units = paired_units(self.deduped, more, role)
+        return self.engine.run(step, units, [self.deduped, more])
 
 
-def _count(job: _Job, mode: Mode) -> StageRecord:
+def _sum_up(job: _Job, counted: StageRecord, mode: Mode) -> StageRecord:
     before = job.preselected.thresholds
-    counted = job.run(
-        "balance-counts",
-        CountSurvivors(draw=job.draw, before=listed(before)),
-        SURVIVORS,
-        before,
-    )
-    summed = SumSurvivors(
+    kernel = SumSurvivors(
         draw=job.draw,
-        before=listed(before),
+        before=job.before,
         narrows=mode == "probabilistic",
         is_foreign=job.preselected.is_foreign,
     )
-    return job.run("balance-survivors", summed, QUOTAS, counted, before, role="part", mode=mode)
+    outputs = {"part": QUOTAS}
+    return job.run("balance-survivors", kernel, outputs, counted, before, role="part", mode=mode)
 
 
 def _by_thresholds(
-    job: _Job, counts: StageRecord, mode: Mode
+    job: _Job, counted: StageRecord, counts: StageRecord, mode: Mode
 ) -> tuple[StageRecord, list[StageRecord]]:
     """Return the selection and the steps that hold its thresholds."""
-    final, hashes = [counts], None
+    final = [counts]
     if mode == "exact" and counts.units[0].notes["head"]:
-        made = HashHeads(draw=job.draw, counts=listed(counts))
-        hashes = job.run("balance-hashes", made, HASHES, counts)
         exact = SetExactThresholds(draw=job.draw, counts=listed(counts))
-        final.append(job.run("balance-thresholds", exact, QUOTAS, hashes, counts, role="part"))
-    kernel = _Balance(job.draw, listed(counts), listed(*final))
+        outputs = {"part": QUOTAS}
+        final.append(job.run("balance-thresholds", exact, outputs, counted, counts, role="hashes"))
+    kernel = _Balance(job.draw, job.before, listed(*final))
     parameters = {"seed": job.draw.seed, "thresholds": content_digest(*final)}
-    return job.choose(kernel, hashes, parameters), final
+    return job.choose(kernel, counted, "hashes", parameters), final
 
 
 def _strict(job: _Job) -> StageRecord:
-    ordered = job.run("balance-order", OrderPairs(job.draw.seed), ORDERED)
-    decided = job.run("balance-strict", ApplyStrict(job.draw), DECIDED, ordered, role="part")
+    ordered = job.run("balance-order", OrderPairs(job.draw.seed), {"part": ORDERED})
+    outputs = {"part": DECIDED}
+    decided = job.run("balance-strict", ApplyStrict(job.draw), outputs, ordered, role="part")
     kernel = BalanceStrict(job.queries)
-    return job.choose(kernel, decided, {"decided": content_digest(decided)})
+    return job.choose(kernel, decided, "part", {"decided": content_digest(decided)})

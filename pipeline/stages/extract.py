@@ -152,8 +152,9 @@ def _kernel(
     indexes_images: bool,
 ) -> MapKernel:
     """Return what reads files of the input's kind."""
-    if inputs.kind == "urls":
+    if inputs.kind in ("urls", "img2dataset"):
         return ExtractList(
+            is_shard=inputs.kind == "img2dataset",
             url_column=inputs.url_column,
             text_column=inputs.text_column,
             max_row_bytes=settings.max_record_bytes,

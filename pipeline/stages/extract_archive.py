@@ -69,7 +69,7 @@ class _ArchiveWalk:
     def __init__(self, settings: ExtractArchive, source_file: str, sink: Sink) -> None:
         self._settings = settings
         self._sink = sink
-        self._gathered = Gathered(source_file, sink)
+        self._gathered = Gathered(source_file, sink, settings.rules)
         self._index = ImageIndex(source_file, settings.content_usage_keys)
         self._read = 0
 
@@ -136,7 +136,7 @@ class _ArchiveWalk:
         if record.headers.get("warc-truncated"):
             flags.append("warc_truncated")
         values = self._page_values(record, message, page_url, page)
-        self._gathered.add_page(page, values, self._settings.rules, flags)
+        self._gathered.add_page(page, values, flags, len(body.data))
         return None
 
     def _take_image(self, record: Record, message: Message) -> Skip:

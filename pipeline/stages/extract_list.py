@@ -9,7 +9,7 @@ from filters.verdict import Drop, DropReason
 from pipeline.engine import files
 from pipeline.engine.parts import Sink
 from pipeline.engine.units import Unit
-from pipeline.pages.candidates import row_flags
+from pipeline.pages.candidates import row_flags, text_cells
 from pipeline.pages.columns import PageValues
 from pipeline.pages.image_url import Chosen
 from pipeline.pages.texts import MAX_RAW_CHARACTERS, Texts, read_texts
@@ -28,6 +28,8 @@ class ExtractList:
     text_column: str
     max_row_bytes: int
     entity_passes: int
+    is_shard: bool = False
+    """Whether it is of img2dataset: sizes and digests are then those of its files."""
 
     def run(self, unit: Unit, sink: Sink) -> None:
         """Read the unit's input, once, and write all of the unit's files."""
@@ -46,7 +48,7 @@ class ExtractList:
                 if isinstance(row, BadRow):
                     gathered.fail(row.number, 0, row.fault, row.detail)
                 else:
-                    self._take(row, gathered)
+                    self._take(_of_shard(row) if self.is_shard else row, gathered)
         gathered.close(read)
 
     def _take(self, row: ListRow, gathered: Gathered) -> None:
@@ -54,18 +56,22 @@ class ExtractList:
         texts = list_texts(row.text, self.entity_passes)
         drop = _judge(row, url, texts)
         if drop:
-            gathered.drops.add(drop, None if isinstance(url, DropReason) else url, texts)
+            text = texts.found[0].text if texts.found else None
+            gathered.drops.add(drop, None if isinstance(url, DropReason) else url, text)
         else:
-            gathered.open_page(_values(row, gathered.source_file))
-            gathered.columns.append(
-                url=url,
-                url_source=LIST,
-                position=row.number,
-                size_px=(row.width_px, row.height_px),
-                flags=row_flags(Chosen(url, LIST), texts, ()),
-                texts=texts,
-            )
+            rows = gathered.columns.rows
+            rows.pages.append(gathered.columns.open_page(_values(row, gathered.source_file)))
+            rows.positions.append(row.number)
+            rows.urls.append(url)
+            rows.url_sources.append(LIST)
+            rows.sizes.append((row.width_px, row.height_px))
+            rows.flags.append(row_flags(Chosen(url, LIST), texts, ()))
+            rows.texts.append(text_cells(texts))
         gathered.end_row()
+
+
+def _of_shard(row: ListRow) -> ListRow:
+    return dataclasses.replace(row, width_px=None, height_px=None, sha256=None, md5=None)
 
 
 def list_texts(raw: str, entity_passes: int) -> Texts:
@@ -75,9 +81,7 @@ def list_texts(raw: str, entity_passes: int) -> Texts:
     texts = read_texts([(LIST, decoded)])
     if decoded == raw:
         return texts
-    return dataclasses.replace(
-        texts, found=tuple(dataclasses.replace(text, raw=raw) for text in texts.found)
-    )
+    return texts._replace(found=tuple(text._replace(raw=raw) for text in texts.found))
 
 
 def _judge(row: ListRow, url: str | DropReason, texts: Texts) -> Drop | None:

@@ -3,11 +3,12 @@
 import collections
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from manifests.base.errors import AccountingError
 from pipeline.engine.parts import Sink, drop_rows
 from pipeline.engine.units import Source, Unit
-from pipeline.pages.candidates import ElementDrops, add_candidates
+from pipeline.pages.candidates import CandidateBatch, ElementDrops
 from pipeline.pages.columns import CandidateColumns, PageValues
 from pipeline.pages.image_elements import CandidateRules
 from pipeline.pages.page import Page
@@ -16,6 +17,8 @@ from pipeline.readers.reasons import Fault, PageDrop, Skip
 from pipeline.records import DEADLETTERS
 
 BATCH_ROWS = 4_096
+HELD_BYTES = 16 << 20
+"""Of pages whose images wait to be judged: more than any of their attributes hold."""
 DETAIL_CHARACTERS = 200
 LANGUAGE_CHARACTERS = 64
 
@@ -31,17 +34,19 @@ def input_of(unit: Unit) -> Source:
 class Gathered:
     """Rows, drops, dead letters and counts of one file; each record ends as one thing."""
 
-    def __init__(self, source_file: str, sink: Sink) -> None:
-        """Start without anything."""
+    def __init__(self, source_file: str, sink: Sink, rules: CandidateRules | None = None) -> None:
+        """Start without anything; `rules` judge the images of pages, a list has none."""
         self.source_file = source_file
         self.columns = CandidateColumns()
         self.drops = ElementDrops()
         self._sink = sink
+        self._rules = rules
+        self._images = CandidateBatch(rules, self.columns, self.drops) if rules else None
         self._deadletters: list[dict[str, object]] = []
         self._records: collections.Counter[str] = collections.Counter()
         self._pages: collections.Counter[str] = collections.Counter()
         self._marks: collections.Counter[str] = collections.Counter()
-        self._elements = self._open_pages = 0
+        self._elements = self._held_bytes = 0
 
     def end_record(
         self, found: Record | BadRegion, outcome: Skip | Fault | PageDrop | None
@@ -77,22 +82,12 @@ class Gathered:
         )
         self._flush(BATCH_ROWS)
 
-    def open_page(self, values: PageValues) -> None:
-        """Say which page the rows that follow are from."""
-        self._open_pages += 1
-        self.columns.open_page(values)
-
-    def add_page(
-        self, page: Page, values: PageValues, rules: CandidateRules, flags: list[str]
-    ) -> None:
+    def add_page(self, page: Page, values: PageValues, flags: list[str], page_bytes: int) -> None:
         """Add a page's candidates and drops."""
-        self.open_page(values)
-        before = len(self.columns)
-        url = values.page_url or ""
-        self._elements += add_candidates(page, url, rules, flags, self.columns, self.drops)
-        rows = len(self.columns) - before
-        if rows:
-            self._marks.update(dict.fromkeys(values.optout, rows))
+        if self._images is None:
+            raise ValueError("Gathered without rules takes no pages")
+        self._elements += self._images.add_page(page, values, flags)
+        self._held_bytes += page_bytes
 
     def close(self, read: int) -> None:
         """Write what is left, and check that every record ended as one thing.
@@ -119,9 +114,9 @@ class Gathered:
 
     def _flush(self, rows: int) -> None:
         """Write what has at least so many rows; pages without rows take memory too."""
-        if max(len(self.columns), self._open_pages) >= rows:
-            self._sink.write(self.columns.to_batch())
-            self.columns, self._open_pages = CandidateColumns(), 0
+        waiting = len(self._images) if self._images else 0
+        if max(waiting, self.columns.pages) >= rows or self._held_bytes >= HELD_BYTES:
+            self._write_rows()
         if len(self._deadletters) >= rows:
             batch = pa.RecordBatch.from_pylist(self._deadletters, schema=DEADLETTERS)
             self._sink.write(batch, "deadletter")
@@ -129,3 +124,14 @@ class Gathered:
         if len(self.drops.rows) >= rows:
             self._sink.drop(drop_rows("extract", self.drops.rows))
             self.drops.rows = []
+
+    def _write_rows(self) -> None:
+        if self._images:
+            self._images.judge()
+        batch = self.columns.to_batch()
+        self.columns, self._held_bytes = CandidateColumns(), 0
+        if self._rules:
+            self._images = CandidateBatch(self._rules, self.columns, self.drops)
+        for mark in pc.value_counts(pc.list_flatten(batch["optout"])).to_pylist():
+            self._marks[mark["values"]] += mark["counts"]
+        self._sink.write(batch)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from filters.consent.marks import header_signals
+from filters.consent.marks import SIGNAL_HEADERS, header_signals
 from filters.urls.url_key import join_url
 from filters.verdict import DropReason
 from pipeline.engine import files
@@ -19,6 +19,7 @@ from pipeline.readers.warc import read_records
 from pipeline.readers.wat import Entities, WatPage, WatReader
 from pipeline.stages.extract_rows import LANGUAGE_CHARACTERS, Gathered, input_of
 
+HEADER_NAMES = frozenset({*SIGNAL_HEADERS, "content-language"})
 _NO_TEXT = ImageElement("img", {}, (), ())
 
 
@@ -35,8 +36,8 @@ class ExtractWat:
     def run(self, unit: Unit, sink: Sink) -> None:
         """Read the unit's input, once, and write all of the unit's files."""
         source = input_of(unit)
-        gathered = Gathered(source.name, sink)
-        reader = WatReader(source.name, self.entities, META_NAMES)
+        gathered = Gathered(source.name, sink, self.rules)
+        reader = WatReader(source.name, self.entities, META_NAMES, HEADER_NAMES)
         read = 0
         with files.open_read(source.path) as file:
             for found in read_records(file, self.limits):
@@ -77,7 +78,7 @@ class ExtractWat:
             record_id=bounded(found.record_id.removeprefix("<").removesuffix(">")),
             record_date=record_time(found.date),
         )
-        gathered.add_page(page, values, self.rules, flags)
+        gathered.add_page(page, values, flags, len(record.block))
         return None
 
     def _page(self, found: WatPage) -> Page:

@@ -17,6 +17,8 @@ from pipeline.engine.stage_dir import StageRecord, folder_of, spec_digest
 from pipeline.engine.steps import MapStep, ShuffleStep, bucket_count
 from pipeline.engine.units import Unit
 from pipeline.fetch.collect import CollectKernel
+from pipeline.fetch.img2dataset.collect import ShardsKernel
+from pipeline.fetch.img2dataset.downloader import check_installed
 from pipeline.fetch.journal import forget_journals
 from pipeline.fetch.locate import LOCATED, PENDING, RECORDS, STAGE, LocateKernel
 from pipeline.fetch.outcomes import HOSTS, LAST, LOST, OUTCOMES, WAITING, SettleKernel
@@ -24,10 +26,11 @@ from pipeline.fetch.reuse import Fetched, round_key
 from pipeline.fetch.settings import IMAGE_KEYS, WEB_KEYS, FetchSettings
 from pipeline.fetch.web import WebKernel
 from pipeline.records import FETCHED, MATCHED
+from pipeline.selection.blocks import BlockedBodies, RunBlockList, at_place
 
 __all__ = ["FetchSettings", "run"]
 
-VERSION = 1
+VERSION = 2
 ROW_BYTES = 4_096
 """What a pair counts for when buckets of the web are cut; provisional."""
 
@@ -39,6 +42,9 @@ def run(
     base: str,
     pairs: StageRecord,
     extracted: StageRecord,
+    *,
+    of_shards: bool = False,
+    blocked: Sequence[RunBlockList] = (),
 ) -> StageRecord:
     """Find or ask for the image of each pair, and store it.
 
@@ -49,6 +55,9 @@ def run(
         base: the folder or URI below which the input archives lie; not part of any digest.
         pairs: the step whose parts hold `MATCHED` rows.
         extracted: the step whose files of the role `images` index the archives.
+        of_shards: whether the pairs are those of finished shards of img2dataset, which hold the
+            images, too.
+        blocked: block lists of the run; those of `fetch` are asked with each body.
 
     Raises:
         ConfigError: if hosts would be asked without `fetch.contact`.
@@ -60,19 +69,55 @@ def run(
             f'fetch.contact: not set, and fetch.source = "{settings.source}" asks hosts: give a '
             "URL or an e-mail address by which they reach you"
         )
+    if settings.needs_network and settings.engine == "img2dataset":
+        check_installed()
     libraries = _libraries()
+    bodies = BlockedBodies(at_place(blocked, "fetch"))
+    if of_shards:
+        return _take_shards(engine, settings, base, pairs, libraries, bodies)
     waiting, steps = pairs.next_units("part"), [pairs]
     located: list[StageRecord] = []
     collected = None
     if settings.source != "web":
         located = _locate_all(engine, settings, consent, pairs, extracted)
-        collected = _collect(engine, settings, base, located, libraries)
+        collected = _collect(engine, settings, base, located, libraries, bodies)
         if settings.source == "archive":
             return collected
         waiting = [unit for each in located for unit in each.next_units("missing")]
         steps = located
-    rounds = _ask_all(engine, settings, consent, waiting, steps, libraries)
+    rounds = _ask_all(engine, settings, consent, waiting, steps, libraries, bodies)
     return _settle(engine, pairs, located, collected, rounds)
+
+
+def _take_shards(
+    engine: Engine,
+    settings: FetchSettings,
+    base: str,
+    pairs: StageRecord,
+    libraries: dict[str, str | None],
+    blocked: BlockedBodies,
+) -> StageRecord:
+    """Take the images of pairs out of the shards that they were read from."""
+    buckets = bucket_count(pairs.rows_out, 1, settings.unit_rows)
+    step = ShuffleStep(
+        name=STAGE,
+        stage=STAGE,
+        version=VERSION,
+        parameters={
+            "fetch": _chosen(settings, IMAGE_KEYS),
+            "unit_rows": settings.unit_rows,
+            "libraries": libraries,
+            "blocked": blocked.parameters,
+            "source": "img2dataset",
+        },
+        outputs={"part": FETCHED},
+        content_names=True,
+        kernel=ShardsKernel(buckets=buckets, settings=settings, base=base, blocked=blocked),
+        buckets=buckets,
+        sort_keys={"pair": ["source_file", "source_offset", "pair_id"]},
+        schemas={"pair": MATCHED},
+    )
+    return engine.run(step, pairs.next_units("part"), [pairs])
 
 
 def _locate_all(
@@ -100,16 +145,21 @@ def _collect(
     base: str,
     located: Sequence[StageRecord],
     libraries: dict[str, str | None],
+    blocked: BlockedBodies,
 ) -> StageRecord:
     """Read the records that were found; under `archive` this is the stage's last step."""
     step = MapStep(
         name=STAGE if settings.source == "archive" else f"{STAGE}-archive",
         stage=STAGE,
         version=VERSION,
-        parameters={"fetch": _chosen(settings, IMAGE_KEYS), "libraries": libraries},
+        parameters={
+            "fetch": _chosen(settings, IMAGE_KEYS),
+            "libraries": libraries,
+            "blocked": blocked.parameters,
+        },
         outputs={"part": FETCHED},
         content_names=True,
-        kernel=CollectKernel(settings=settings, base=base),
+        kernel=CollectKernel(settings=settings, base=base, blocked=blocked),
     )
     return engine.run(step, [unit for each in located for unit in each.next_units("part")], located)
 
@@ -154,11 +204,12 @@ def _ask_all(
     units: list[Unit],
     upstream: list[StageRecord],
     libraries: dict[str, str | None],
+    blocked: BlockedBodies,
 ) -> list[StageRecord]:
     """Ask hosts; each further round takes exactly what the one before may ask again."""
     rounds: list[StageRecord] = []
     for number in range(1, settings.rounds + 1):
-        record = _ask(engine, settings, consent, number, units, upstream, libraries)
+        record = _ask(engine, settings, consent, number, units, upstream, libraries, blocked)
         rounds.append(record)
         if not sum(unit.notes["retryable"] for unit in record.units):
             break
@@ -174,32 +225,29 @@ def _ask(
     units: list[Unit],
     upstream: list[StageRecord],
     libraries: dict[str, str | None],
+    blocked: BlockedBodies,
 ) -> StageRecord:
     """Run one round, on what is not known from an earlier one below the same ROOT."""
     rows = sum(source.rows for unit in units for source in unit.sources)
     buckets = bucket_count(rows, ROW_BYTES, engine.bucket_bytes)
-    tables = {
-        "images": _chosen(settings, IMAGE_KEYS),
-        "visits": _chosen(settings, WEB_KEYS),
-        "consent": to_tables(consent),
-        "grants": [[each.match, each.lanes, each.budget] for each in settings.site],
-        "libraries": libraries | {"tldextract": importlib.metadata.version("tldextract")},
-    }
+    tables = _round_tables(settings, consent, libraries)
     step = ShuffleStep(
         name=f"{STAGE}-r{number}",
         stage=STAGE,
         version=VERSION,
-        parameters=tables,
+        # Not among what rounds must share: a list is asked again with what an earlier one got.
+        parameters=tables | {"blocked": blocked.parameters},
         outputs={"part": FETCHED, "lost": LOST, "hosts": HOSTS},
         accounts=False,
         content_names=True,
-        kernel=WebKernel(buckets=buckets, settings=settings, consent=consent),
+        kernel=WebKernel(buckets=buckets, settings=settings, consent=consent, blocked=blocked),
         buckets=buckets,
         sort_keys={
             "pair": ["prio", "target", "pair_id"],
             "known": ["url", "fetched_at", "blob", "blob_offset", "reason", "value"],
+            "kept": ["url", "fetched_at", "blob", "blob_offset"],
         },
-        schemas={"pair": WAITING, "known": OUTCOMES},
+        schemas={"pair": WAITING, "known": OUTCOMES, "kept": OUTCOMES},
     )
     fetched = Fetched(engine.root)
     key = round_key(folder_of(step.name, spec_digest(step, upstream)), units)
@@ -209,6 +257,29 @@ def _ask(
     for unit in record.units:
         forget_journals(engine.root, record.folder, unit.unit)
     return record
+
+
+def _round_tables(
+    settings: FetchSettings, consent: ConsentSettings, libraries: dict[str, str | None]
+) -> dict[str, Any]:
+    """Return what a round depends on, and what `Fetched` tells rounds apart by."""
+    return {
+        "images": _chosen(settings, IMAGE_KEYS),
+        "visits": _chosen(settings, WEB_KEYS),
+        "consent": to_tables(consent),
+        "grants": [[each.match, each.lanes, each.budget] for each in settings.site],
+        "libraries": libraries | {"tldextract": importlib.metadata.version("tldextract")},
+    }
+
+
+def images_asked_again(root: str, settings: FetchSettings, consent: ConsentSettings) -> int:
+    """Return how many pairs have an image below ROOT that other settings of images have made.
+
+    Their hosts are asked again, but for images that are stored as they came.
+    """
+    if settings.reuse == "never" or not settings.needs_network:
+        return 0
+    return Fetched(root).other_images(_round_tables(settings, consent, _libraries()))
 
 
 def _settle(

@@ -1,6 +1,7 @@
 """Stage preselect: matched pairs in, those worth fetching out under a widened cap."""
 
 import dataclasses
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
@@ -16,7 +17,7 @@ from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
 from pipeline.records import MATCHED
-from pipeline.selection.caps import Caps, SelectSettings, derive_caps, read_foreign_counts
+from pipeline.selection.caps import Caps, SelectSettings, base_counts, derive_caps
 from pipeline.selection.choose import Matches, choose, dropped_rows, hash_matches
 from pipeline.selection.pairs import COUNTS
 from pipeline.selection.quotas import (
@@ -57,6 +58,12 @@ class PreselectSettings:
         """Return how many pairs of a query to fetch so that about `cap` survive."""
         return widened_cap(cap, Fraction(repr(self.expected_yield)))
 
+    def widened(self, select: SelectSettings) -> Callable[[int], int] | None:
+        """Return what makes the cap of a fetch from a cap; None if all pairs are fetched."""
+        if select.counts_file:  # shares of another pool hold whatever survives of this one
+            return int
+        return None if self.mode == "off" else self.cap
+
 
 @dataclasses.dataclass(frozen=True)
 class Preselected:
@@ -85,23 +92,18 @@ class _SetThresholds:
         queries = load_list(self.list_path, self.list_sha256)
         counts = QueryCounts(COUNTS, len(queries))
         counts.add_files(unit.sources)
-        pairs = base = counts.columns[0]
-        if self.select.counts_file:
-            foreign = read_foreign_counts(self.select.counts_file)
-            base = np.array([foreign.get(query, 0) for query in queries.queries], np.int64)
+        pairs = counts.columns[0]
+        base = base_counts(self.select, pairs, queries.queries)
         caps = derive_caps(self.select, base, queries.langs)
         sink.note("caps", caps.to_json())
+        theta = np.full(len(queries), ALL, np.uint64)
+        cap_of_each = caps.of(queries.langs)
+        widened = self.preselect.widened(self.select)
+        if widened is not None:
+            for query in np.flatnonzero(base > cap_of_each).tolist():
+                theta[query] = share_threshold(int(base[query]), widened(int(cap_of_each[query])))
         ids = np.flatnonzero(pairs)
-        each = zip(base[ids].tolist(), caps.of(queries.langs)[ids].tolist(), strict=True)
-        thetas = (self._theta(count, cap) for count, cap in each)
-        sink.write(quota_rows(ids, pairs[ids], base[ids], thetas))
-
-    def _theta(self, count: int, cap: int) -> int:
-        if self.select.counts_file:  # shares of another pool hold whatever survives of this one
-            return share_threshold(count, cap)
-        if self.preselect.mode == "off":
-            return ALL
-        return share_threshold(count, self.preselect.cap(cap))
+        sink.write(quota_rows(ids, pairs[ids], base[ids], theta[ids]))
 
 
 @dataclasses.dataclass(frozen=True)

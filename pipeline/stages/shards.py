@@ -28,6 +28,7 @@ from pipeline.engine.stage_dir import StageRecord, folder_of, generation, spec_d
 from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import Source, canonical_json
 from pipeline.records import SELECTED
+from pipeline.selection.quotas import paired_units
 
 __all__ = ["DatasetSettings", "ShardsSettings", "run"]
 
@@ -86,6 +87,7 @@ def run(
     shards: ShardsSettings,
     dataset: DatasetSettings,
     *,
+    deduped: StageRecord,
     selected: StageRecord,
     query_counts: StageRecord,
     list_path: str,
@@ -103,7 +105,8 @@ def run(
         engine: runs the steps.
         shards: size and content of the shards.
         dataset: what the manifest says of the collection.
-        selected: the rows to write, with the columns of `SELECTED`.
+        deduped: pairs, with the columns of `DEDUPED`.
+        selected: which of them to write: of each of its parts, with the columns of `SELECTION`.
         query_counts: its parts have the columns of `QUERY_COUNTS`.
         list_path: the query list, Parquet, a row per query id.
         list_sha256: of that file.
@@ -129,23 +132,24 @@ def run(
         input_kind=input_kind,
         config=config,
     )
-    return _write(engine, shards, dataset, selected, origin)
+    return _write(engine, shards, dataset, deduped, selected, origin)
 
 
 def _write(
     engine: Engine,
     shards: ShardsSettings,
     dataset: DatasetSettings,
+    deduped: StageRecord,
     selected: StageRecord,
     origin: Origin,
 ) -> StageRecord:
-    units = selected.next_units("part")
-    counted = engine.run(_count_step(selected, shards), units, [selected])
+    units = paired_units(deduped, selected)
+    counted = engine.run(_count_step(selected, shards), units, [deduped, selected])
     step = _write_step(engine.root, shards, _ranks(counted, shards), origin)
-    digest = spec_digest(step, [selected, counted])
+    digest = spec_digest(step, [deduped, selected, counted])
     spec = f"{digest[:12]}-{generation(step, units)}"
     make_way(engine.root, folder_of(step.name, digest), spec, replace=shards.replace)
-    written = engine.run(step, units, [selected, counted])
+    written = engine.run(step, units, [deduped, selected, counted])
     commit_dataset(
         written,
         spec=spec,

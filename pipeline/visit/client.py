@@ -270,7 +270,7 @@ class Client:
         for ip in transfer.addresses:
             self._addresses[ip] -= 1
         self._addresses += collections.Counter()  # forget the zeros
-        self._done.append(transfer.result(drop, truncated))
+        self._done.append(transfer.result(drop, truncated, keeps_cut=self._keep_framing))
         self._free.append(transfer)
 
 

@@ -14,6 +14,8 @@ from pipeline.visit.settings import VisitSettings
 
 MAX_REDIRECTS = 5
 """For a consent file, as RFC 9309 asks at least."""
+_OF_ORIGIN = (DropReason.ADDRESS_REFUSED, DropReason.TLS_CERTIFICATE)
+"""What ends a request for robots.txt for good, and would so end every other of its origin."""
 _PATHS = {"robots": "/robots.txt", "tdm": "/.well-known/tdmrep.json"}
 
 
@@ -58,6 +60,8 @@ class ConsentFiles:
             answer = Answer(status=result.status, started_us=result.started_us, is_lost=True)
         else:
             answer = _answer(result)
+            if not task.seen and result and result.drop and result.drop.reason in _OF_ORIGIN:
+                answer = dataclasses.replace(answer, refused=result.drop)
         if task.kind == "tdm":
             return task.robots, Answer() if answer.is_lost else answer
         if not self.consent.tdm_file or answer.status is None:

@@ -28,8 +28,8 @@ class Request:
     max_bytes: int
     """Of the body, as sent."""
     judge: Judge | None = None
-    """If there is one, an announced length above `max_bytes` ends the answer, too; without, the
-    beginning is wanted however long the rest is."""
+    """If there is one, an announced length above `max_bytes` ends the answer, too, and what came of
+    a body that ends early is not wanted; without, the beginning is, however long the rest is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

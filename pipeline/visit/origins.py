@@ -7,6 +7,7 @@ import re
 
 from filters.consent.decision import ConsentSettings
 from filters.consent.host import HostConsent, read_robots, read_tdm_file, robots_status
+from filters.verdict import Drop
 
 HOUR = 3_600.0
 DAY = 24 * HOUR
@@ -28,6 +29,8 @@ class Answer:
     started_us: int = 0
     is_lost: bool = False
     """Whether redirects led too far, in a circle, or where we do not go."""
+    refused: Drop | None = None
+    """Why no URL of the origin can be asked, if that is so: of its address or certificate."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Asked:
     expires_at: float
     failures: int = 0
     """Times in a row that robots.txt could not be reached."""
+    refused: Drop | None = None
+    """Why no URL of the origin is asked, whatever its consent files say."""
 
 
 class Origins:
@@ -95,6 +100,7 @@ class Origins:
             read_at=now,
             expires_at=expires_at,
             failures=failures,
+            refused=robots.refused,
         )
 
 

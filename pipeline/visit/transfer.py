@@ -1,6 +1,7 @@
 """One request on its way: clocks, head, body, and how it ends. What drives it is elsewhere."""
 
 import dataclasses
+import io
 import re
 import time
 from typing import Any, Literal, Protocol
@@ -37,7 +38,7 @@ class Transfer:
     request: Request | None = None
     head: bytearray = dataclasses.field(default_factory=bytearray)
     head_bytes: int = 0
-    body: list[bytes] = dataclasses.field(default_factory=list)
+    body: io.BytesIO = dataclasses.field(default_factory=io.BytesIO)
     body_bytes: int = 0
     judged: Drop | None = None
     refused: str = ""
@@ -57,7 +58,7 @@ class Transfer:
     def begin(self, request: Request) -> None:
         """Begin with a request."""
         self.request = request
-        self.head, self.body = bytearray(), []
+        self.head, self.body = bytearray(), io.BytesIO()
         self.head_bytes = self.body_bytes = 0
         self.judged, self.refused, self.ip = None, "", ""
         self.is_full = self.is_paused = self.is_headed = False
@@ -102,15 +103,22 @@ class Transfer:
             return Drop(DropReason.TIMEOUT, what), "time"
         return curl_drop(code, message), "length" if code == _TOO_LARGE else "disconnect"
 
-    def result(self, drop: Drop | None, truncated: Any) -> Result:
-        """Return how the request ended; bodies that nobody wants are let go."""
+    def result(self, drop: Drop | None, truncated: Any, *, keeps_cut: bool) -> Result:
+        """Return how the request ended; bodies that nobody wants are let go.
+
+        Args:
+            drop: why there is no whole answer.
+            truncated: why its body ends early, if it does.
+            keeps_cut: whether the beginning of a judged body is wanted, for a recorder.
+        """
         request = self.request
         if request is None:
             raise RuntimeError("a transfer ended that never began")
-        keeps = drop is None or bool(truncated)
-        body = b"".join(self.body) if keeps else b""
+        wants_cut = keeps_cut or request.judge is None
+        keeps = drop is None or (bool(truncated) and wants_cut)
+        body = self.body.getvalue() if keeps else b""  # shares the buffer
         self.account.held_bytes -= self.body_bytes - len(body)
-        self.body = []
+        self.body = io.BytesIO()
         return Result(
             request=request,
             drop=drop,
@@ -177,6 +185,6 @@ class Transfer:
         return "kept"
 
     def _keep(self, data: bytes) -> None:
-        self.body.append(data)
+        self.body.write(data)
         self.body_bytes += len(data)
         self.account.held_bytes += len(data)

@@ -150,7 +150,7 @@ class Visitor:
             self._park(origin, task)
             return None
         self.facts[origin].asked = asked
-        drop = decide(path_of(task.url), asked.consent, (), self._consent)
+        drop = asked.refused or decide(path_of(task.url), asked.consent, (), self._consent)
         left = self.settings.total_s - task.seconds
         if drop is None and left <= 0:
             drop = Drop(DropReason.TIMEOUT, "total")

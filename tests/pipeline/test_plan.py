@@ -91,6 +91,26 @@ def test_a_plan_tells_done_stages_from_those_to_do_and_writes_nothing(
     assert again == ["extract", "match"]
 
 
+def test_a_plan_shows_what_caps_keep_before_anything_is_downloaded(config: pathlib.Path) -> None:
+    loaded = load_config(str(config), ["select.cap=2"])
+    assert make_plan(loaded, with_caps=True).caps == ()
+    matched = run_stages(loaded, until="match")["funnel"][-1]["rows_out"]
+    made = make_plan(loaded, with_caps=True)
+    assert [(each.cap, each.is_set) for each in made.caps] == [
+        (1, False),
+        (2, True),
+        (4, False),
+        (20, False),
+    ]
+    kept = [each.pairs for each in made.caps]
+    assert kept == sorted(kept)
+    assert 0 < kept[0] < kept[-1] == matched
+    lines = plan_lines(made.to_json())
+    assert any(line.split()[:3] == ["2", "(set)", str(kept[1])] for line in lines)
+    stages = {each.stage: each.is_done for each in made.stages}
+    assert (stages["match"], stages["fetch"]) == (True, False)
+
+
 def test_a_dataset_that_would_be_in_the_way_is_told_before_any_work(config: pathlib.Path) -> None:
     run_stages(load_config(str(config)))
     loaded = load_config(str(config), ["select.cap=7", "fetch.image_size=64"])
@@ -102,6 +122,17 @@ def test_a_dataset_that_would_be_in_the_way_is_told_before_any_work(config: path
         run_stages(load_config(str(config)))
     assert make_plan(load_config(str(config)), until="balance").refusals == ()
     run_stages(load_config(str(config), ["shards.replace=true"]))
+
+
+def test_more_pairs_than_the_strict_rule_takes_are_refused_before_any_work(
+    config: pathlib.Path,
+) -> None:
+    changes = ["balance.mode='strict'", "balance.strict_max_pairs=1"]
+    loaded = load_config(str(config), changes)
+    with pytest.raises(RefusedError, match=r"strict_max_pairs: about \d+ pairs .* at most 1 are"):
+        run_stages(loaded)
+    assert make_plan(loaded, until="dedup").refusals == ()
+    assert make_plan(load_config(str(config), changes[1:])).refusals == ()
 
 
 def test_an_input_that_is_added_is_one_unit_to_do(config: pathlib.Path) -> None:

@@ -53,7 +53,7 @@ def test_what_is_saved_is_found_again(tmp_path: pathlib.Path) -> None:
 
 def test_the_state_names_versions_and_the_other_files(tmp_path: pathlib.Path) -> None:
     value = json.loads((save(tmp_path, state(), TENSORS, keep=1) / "state.json").read_text())
-    assert (value["kind"], value["schema_version"]) == ("openwit-checkpoint", 1)
+    assert (value["kind"], value["schema_version"]) == ("openwit-checkpoint", 2)
     assert value["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert set(value["versions"]) == {"openwit", "python", "torch", "numpy", "open_clip_torch"}
     assert set(value["files"]) == {MODEL, OPTIM}
@@ -96,7 +96,7 @@ def lose(path: pathlib.Path) -> None:
 
 
 def garble(path: pathlib.Path) -> None:
-    (path / "state.json").write_text('{"kind": "openwit-checkpoint", "schema_version": 1}')
+    (path / "state.json").write_text('{"kind": "openwit-checkpoint", "schema_version": 2}')
 
 
 DAMAGES: list[tuple[Callable[[pathlib.Path], None], str]] = [
@@ -154,8 +154,8 @@ def test_a_run_stands_for_its_latest_checkpoint(tmp_path: pathlib.Path) -> None:
 
 def test_a_checkpoint_of_another_version_is_refused(tmp_path: pathlib.Path) -> None:
     path = save(tmp_path, state(), TENSORS, keep=1) / "state.json"
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
-    with pytest.raises(OpenwitError, match="openwit-checkpoint version 2: this openwit reads"):
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    with pytest.raises(OpenwitError, match="openwit-checkpoint version 1: this openwit reads"):
         open_checkpoint(path.parent)
 
 

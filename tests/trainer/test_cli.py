@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pyarrow.parquet as pq
 import pytest
 
 from manifests.format import Manifest
-from tests.trainer.toy import BASE, events
+from tests.trainer.toy import BASE, events, picture
 from trainer import cli
 
 pytestmark = pytest.mark.usefixtures("nano")
@@ -55,7 +56,7 @@ def test_a_dry_run_writes_nothing(run: Run, toy: Manifest, tmp_path: pathlib.Pat
     )
     assert (code, err) == (0, "")
     assert out.startswith("[train]\nseed = 0\n")
-    assert "# 168 steps of 8 samples in 1 chunks, 32.00 epochs\n" in out
+    assert "# 168 steps of 8 samples in 1 chunks, 32.00 epochs; 1 process\n" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,7 +74,8 @@ def test_an_evaluation_is_printed_beside_chance(
     ]
     assert lines[5] == "n = 42"
     code, out, _ = run(*arguments, "--json")
-    assert json.loads(out) == json.loads((tmp_path / "retrieval.json").read_text())
+    found = json.loads(out)["retrieval"]
+    assert found == json.loads((tmp_path / "retrieval.json").read_text())
 
 
 def test_one_checkpoint_is_evaluated_by_its_path(
@@ -82,10 +84,60 @@ def test_one_checkpoint_is_evaluated_by_its_path(
     path = trained / "checkpoints" / "step_000000004"
     arguments = ("--manifest", toy.root, "--output", str(tmp_path / "new"), "--json")
     code, out, _ = run("evaluate", str(path), *arguments)
-    assert (code, json.loads(out)["step"], json.loads(out)["checkpoint"]) == (0, 4, str(path))
+    found = json.loads(out)["retrieval"]
+    assert (code, found["step"], found["checkpoint"]) == (0, 4, str(path))
     code, out, err = run("evaluate", str(tmp_path / "nowhere"), *arguments)
     assert (code, out) == (3, "")
     assert "nowhere: no whole checkpoint" in err
+
+
+def test_classes_are_told_apart_beside_chance(
+    run: Run, toy: Manifest, trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    captions = [picture(number)[1] for number in range(42)]
+    (tmp_path / "classes.txt").write_text("\n".join(captions))
+    table = toy.reader(toy.shards[0]).table(["pair_id", "caption"])
+    labels = tmp_path / "labels.parquet"
+    pq.write_table(table.rename_columns(["pair_id", "class"]), labels)
+    arguments = ("evaluate", str(trained), "--manifest", toy.root, "--output", str(tmp_path / "e"))
+    classes = ("--classes", str(tmp_path / "classes.txt"))
+    code, out, _ = run(*arguments, *classes, "--labels", str(labels))
+    lines = out.splitlines()[7:]
+    assert code == 0
+    assert lines[0].split() == ["zero-shot", "top_1", "top_5", "mean_per_class_recall"]
+    assert lines[2].split() == ["chance", "2.38%", "11.90%", "2.38%"]
+    assert lines[3] == "n = 10 of 42 classes"
+    code, _, err = run(*arguments, *classes)
+    assert code == 2
+    assert "zero-shot classification needs both" in err
+
+
+def test_scores_are_given_once(
+    run: Run, toy: Manifest, trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    arguments = ("score", str(trained), "--manifest", toy.root, "--output", str(tmp_path))
+    code, out, _ = run(*arguments, "--shards", "0-3")
+    assert (code, out.splitlines()) == (0, [
+        f"{tmp_path}: 4 shards scored, 0 were there",
+        "1 shards are missing; scores.json comes with the last",
+    ])  # fmt: skip
+    code, out, _ = run(*arguments)
+    assert out.splitlines()[0] == f"{tmp_path}: 1 shards scored, 4 were there"
+    assert out.splitlines()[1].startswith("percentiles: 1 % ")
+
+
+def test_an_export_says_how_it_is_loaded(
+    run: Run, trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    path = str(tmp_path / "w.safetensors")
+    code, out, _ = run("export", str(trained), "--output", path)
+    assert (code, out) == (
+        0,
+        f'{path}: open_clip.create_model("micro-64", pretrained="{path}")\n',
+    )
+    code, _, err = run("export", str(trained), "--output", path, "--format", "onnx")
+    assert code == 2
+    assert "onnx" in err
 
 
 @pytest.mark.parametrize(
@@ -114,7 +166,7 @@ def test_a_resume_that_is_refused_exits_with_6(
     assert "model: the checkpoint has 'micro-64', this run 'nano-16'" in err
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "score", "export"])
 def test_each_command_has_help_with_an_example(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0

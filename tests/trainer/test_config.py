@@ -54,13 +54,13 @@ def test_a_manifest_alone_is_a_configuration(
 def test_all_problems_are_listed_with_their_place(tmp_path: pathlib.Path) -> None:
     path = write(
         tmp_path,
-        '[train]\nglobal_bach = 64\ndata.workers = -1\ndata.manifest = "m"\noptim.lr = "fast"\n',
+        '[train]\nglobal_bach = 64\ndata.workers = -2\ndata.manifest = "m"\noptim.lr = "fast"\n',
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert str(caught.value).split("\n") == [
         "config.toml [train] global_bach: not a setting: did you mean global_batch?",
-        "config.toml [train.data] workers must be at least 0, got -1",
+        "config.toml [train.data] workers must be at least -1, got -2",
         "config.toml [train.optim] lr: must be a number, got 'fast'",
     ]
 
@@ -140,5 +140,5 @@ def test_a_plan_says_what_it_comes_to(toy: Manifest) -> None:
     assert lines[:3] == ["[train]", "seed = 0", "epochs = 4"]
     assert lines[-2:] == [
         f"# 42 samples in 5 shards, {toy.digest}",
-        "# 21 steps of 8 samples in 2 chunks, 4.00 epochs",
+        "# 21 steps of 8 samples in 2 chunks, 4.00 epochs; 1 process",
     ]

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -193,19 +192,10 @@ def test_chunks_of_a_model_with_batch_norm_are_refused(
     jobs.train(plan_for(toy, "train.model.name=nano-rn", "train.samples=8"), tmp_path / "whole")
 
 
-def test_a_checkpoint_of_another_model_is_not_evaluated(
-    toy: Manifest, trained: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    path = shutil.copytree(trained / "checkpoints" / "step_000000012", tmp_path / "ckpt")
-    state = path / "state.json"
-    state.write_text(re.sub(r'"model_sha256": "\w{4}', '"model_sha256": "0000', state.read_text()))
-    with pytest.raises(RefusedError, match="micro-64 has another configuration now"):
-        jobs.evaluate(path, toy.root, str(tmp_path / "eval"))
-
-
 KILLED = """
 import os, pathlib, signal, sys
-from trainer import checkpoint, loop, model
+from trainer import checkpoint, model
+from trainer.training import loop
 
 where, configs, target, run, *settings = sys.argv[1:]
 model.CONFIGS = pathlib.Path(configs)
@@ -230,9 +220,10 @@ train(make_plan(load_config(target, settings)), pathlib.Path(run))
 """
 
 
-@pytest.mark.parametrize(("where", "resumed"), [("in a step", 8), ("in a checkpoint", 4)])
+# Checkpoint 8 may still be being written in step 9.
+@pytest.mark.parametrize(("where", "resumed"), [("in a step", {4, 8}), ("in a checkpoint", {4})])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    toy: Manifest, tmp_path: pathlib.Path, where: str, resumed: int
+    toy: Manifest, tmp_path: pathlib.Path, where: str, resumed: set[int]
 ) -> None:
     settings = (NANO, "train.samples=96", "train.checkpoint.every_steps=4")
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -247,7 +238,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert killed.returncode == -signal.SIGKILL, (tmp_path / "stderr").read_text()
     assert run_json(run)["status"] == "running"
     jobs.train(plan_for(toy, *settings), run)
-    assert events(run, "start")[1]["step"] == resumed
+    assert events(run, "start")[1]["step"] in resumed
     assert losses(run) == losses(whole)
     for name in ("model.safetensors", "optim.safetensors"):
         path = pathlib.Path("checkpoints", "step_000000012", name)

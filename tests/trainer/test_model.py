@@ -8,9 +8,11 @@ from manifests.base.errors import ConfigError, RefusedError
 from trainer.model import CONFIGS, Model, ModelConfig, build, find_model, has_batch_norm
 
 
-def make(name: str = "micro-64", seed: int = 0, pretrained: str = "") -> Model:
+def make(
+    name: str = "micro-64", seed: int = 0, pretrained: str = "", text_mask: str = "none"
+) -> Model:
     settings = ModelConfig(name=name, pretrained=pretrained)
-    return build(settings, seed=seed, precision="auto", crop_scale=(0.9, 1.0))
+    return build(settings, seed=seed, precision="auto", crop_scale=(0.9, 1.0), text_mask=text_mask)
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +114,47 @@ def test_batch_norm_is_seen(micro: Model) -> None:
 def test_building_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     make()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_mask_leaves_words_out_of_long_texts_only(micro: Model) -> None:
+    masked = make(text_mask="random")
+    words = ["red", "blue", "cat", "dog", "sun", "sea"]
+    short, long = "a cat by the sea", " ".join(words * 8)  # 24 tokens have room for 22
+    torch.default_generator.manual_seed(3)
+    first, second = masked.tokenize([short, long]), masked.tokenize([short, long])
+    assert torch.equal(first[0], micro.tokenize([short])[0])
+    assert torch.equal(first[0], second[0])
+    assert not torch.equal(first[1], second[1])
+    assert set(first[1].tolist()) == set(micro.tokenize([long])[0].tolist())
+    torch.default_generator.manual_seed(3)
+    assert torch.equal(masked.tokenize([short, long]), first)
+
+
+def test_siglip_begins_as_in_its_paper() -> None:
+    model = build(
+        ModelConfig(name="micro-64"), seed=0, precision="fp32", crop_scale=(0.9, 1), siglip=True
+    )
+    assert float(model.towers.logit_scale.detach().exp()) == pytest.approx(10)
+    assert model.towers.logit_bias is not None
+    assert float(model.towers.logit_bias.detach()) == -10
+
+
+def test_a_patch_dropout_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="patch_dropout must be from 0 to below 1, got 1"):
+        ModelConfig(patch_dropout=1.0)
+
+
+def test_activations_computed_again_give_the_same_gradients(micro: Model) -> None:
+    again = build(
+        ModelConfig(name="micro-64", grad_checkpointing=True),
+        seed=0, precision="fp32", crop_scale=(0.9, 1),
+    )  # fmt: skip
+    found = []
+    for model in (micro, again):
+        model.towers.module.zero_grad()
+        images = torch.arange(2 * 3 * 64 * 64).remainder(251).reshape(2, 3, 64, 64)
+        features = model.towers(images.to(torch.uint8), model.tokenize(["red", "a blue cat"]))
+        torch.autograd.backward(features[0][:, 0].sum() + features[1][:, 1].sum())
+        found.append(model.towers.module.get_parameter("visual.conv1.weight").grad)
+    assert found[0] is not None
+    torch.testing.assert_close(found[0], found[1])

@@ -3,6 +3,9 @@ import torch
 
 from trainer.model import ModelConfig, build
 from trainer.optim import (
+    Ema,
+    EmaConfig,
+    NonfiniteConfig,
     OptimConfig,
     ScheduleConfig,
     clamp_logit_scale,
@@ -109,6 +112,31 @@ def test_the_temperature_stays_between_1_and_a_hundredth(before: float, after: f
 def test_values_out_of_range_are_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OptimConfig(**values)  # type: ignore[arg-type]
+
+
+def test_an_average_follows_slowly_but_faster_at_first() -> None:
+    layer = torch.nn.BatchNorm1d(1)
+    torch.nn.init.zeros_(layer.weight)
+    ema = Ema(layer, 0.9)
+    torch.nn.init.ones_(layer.weight)
+    assert layer.num_batches_tracked is not None
+    layer.num_batches_tracked.fill_(7)
+    ema.update(layer, 0)  # keeps 1/10
+    assert ema.tensors["weight"].tolist() == pytest.approx([0.9])
+    assert ema.tensors["num_batches_tracked"] == 7
+    torch.nn.init.zeros_(layer.weight)
+    ema.update(layer, 1000)  # keeps 0.9, less than 1001/1010
+    assert ema.tensors["weight"].tolist() == pytest.approx([0.81])
+    other = Ema(layer, 0.9)
+    other.restore(ema.tensors)
+    assert all(torch.equal(each, other.tensors[name]) for name, each in ema.tensors.items())
+
+
+def test_other_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="decay must be from 0 to below 1, got 1"):
+        EmaConfig(decay=1.0)
+    with pytest.raises(ValueError, match="max_skips must be at least 1, got 0"):
+        NonfiniteConfig(max_skips=0)
 
 
 def test_a_schedule_out_of_range_is_refused() -> None:

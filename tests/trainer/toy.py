@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from manifests.format import Layout, Manifest, Samples, ShardWriter, commit
 from manifests.format.ids import pair_id
-from manifests.format.schema import describe
+from manifests.format.records import ListedFile
+from manifests.format.schema import QUERIES, describe
 from trainer.config import Plan, load_config, make_plan
 
 COLOURS = {
@@ -49,8 +51,13 @@ def write_dataset(
     count: int,
     per_shard: int,
     changes: Mapping[int, bytes | str] | None = None,
+    *,
+    with_queries: bool = False,
 ) -> Manifest:
-    """Write a dataset; `changes` gives samples, by their number, another image file or caption."""
+    """Write a dataset; `changes` gives samples, by their number, another image file or caption.
+
+    Queries, if there are any, are the upper colours.
+    """
     layout = Layout(samples_per_shard=per_shard)
     rows, images = [], {}
     for number in range(count):
@@ -60,7 +67,8 @@ def write_dataset(
         caption = change if isinstance(change, str) else caption
         identity = pair_id(f"http://host.example/{number}.jpg", caption).hex()
         images[identity] = image
-        rows.append(_row(identity, number, caption, image))
+        row = _row(identity, number, caption, image)
+        rows.append(row | {"query_ids": [number % 7] if with_queries else []})
     rows.sort(key=lambda row: row["pair_id"])
     shards = []
     for shard, start in enumerate(range(0, count, per_shard)):
@@ -82,11 +90,29 @@ def write_dataset(
         hash=None,
         query_list=None,
         funnel=None,
-        files=(),
+        files=(_write_queries(folder, count),) if with_queries else (),
         shards=tuple(shards),
     )
     commit(str(folder), manifest)
     return manifest
+
+
+def _write_queries(folder: pathlib.Path, count: int) -> ListedFile:
+    rows = []
+    for query, colour in enumerate(COLOURS):
+        pairs = len(range(query, count, 7))
+        counts = dict.fromkeys(("matched", "survived", "selected", "kept"), pairs)
+        rows.append({"query_id": query, "query": colour, "theta": 0, **counts})
+    path = folder / "queries.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=QUERIES), path)
+    data = path.read_bytes()
+    return ListedFile(
+        path=path.name,
+        role="queries",
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=len(rows),
+    )
 
 
 def _row(identity: str, number: int, caption: str, image: bytes) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from manifests.base.errors import AccountingError
-from trainer.data.order import Rows, SampleOrder
+from trainer.data.order import Rows
 from trainer.data.shards import ShardTable, ShardTables
+from trainer.data.stream import Position, SampleOrder
 
 MODULUS = 1 << 64
 
@@ -54,9 +55,8 @@ class Coverage:
             total = int(prints[rows.epoch == epoch].sum(dtype=np.uint64))
             self._used[int(epoch)] = (self._used.get(int(epoch), 0) + total) % MODULUS
 
-    def state(self, step: int) -> CoverageState:
-        """Return the sums after `step` batches. All ranks must call it together."""
-        position = self._order.position(step)
+    def state(self, position: Position) -> CoverageState:
+        """Return the sums at a position. All ranks must call it together."""
         return CoverageState(
             epoch=position.epoch,
             block=position.block,
@@ -71,10 +71,10 @@ class Coverage:
             AccountingError: if a sample was lost or used twice.
         """
         planned = self._planned(epoch, len(self._order.blocks(epoch)))
-        if self._order.used_samples < self._order.samples:
-            for rows in self._order.epoch_rows(epoch, self._order.used_samples):
-                left_out = rows.gather(lambda table: table.prints)
-                planned -= int(left_out.sum(dtype=np.uint64))
+        if unused := self._order.samples - self._order.used_samples:
+            left_out = self._order.tail(epoch, unused).gather(lambda table: table.prints)
+            planned -= int(left_out.sum(dtype=np.uint64))
+        self._tables.forget(epoch)
         planned %= MODULUS
         used = self._reduce(self._used.pop(epoch, 0)) % MODULUS
         if used != planned:
@@ -88,5 +88,5 @@ class Coverage:
         resumed = epoch == self._start.epoch
         total = self._start.planned if resumed else 0
         for block in self._order.blocks(epoch)[self._start.block if resumed else 0 : end]:
-            total += sum(self._tables.print_sum(shard) for shard in block)
+            total += sum(self._tables.print_sum(epoch, shard) for shard in block)
         return total % MODULUS

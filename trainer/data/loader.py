@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from manifests.base import storage
 from manifests.base.errors import OpenwitError
 from trainer.data.bad_samples import MAX_DETAIL, BadReason, BadSample
-from trainer.data.order import Rows, hash64
-from trainer.data.shards import ShardTable
+from trainer.data.order import Domain, Rows, hash64
+from trainer.data.shards import ShardTable, Text
+from trainer.data.texts import with_quick_clean
 from trainer.data.transforms import (
     DECODE_ERRORS,
     ImageTransform,
@@ -28,7 +29,7 @@ from trainer.data.transforms import (
     own_randomness,
     to_bytes_tensor,
 )
-from trainer.data.workers import fetch, sigchld_kept, start_worker
+from trainer.data.workers import default_workers, fetch, sigchld_kept, start_worker
 
 T = TypeVar("T")
 Tokenize = Callable[[list[str]], Tensor]
@@ -49,28 +50,45 @@ class Request:
     """What the augmentation of each sample is drawn from."""
 
     @classmethod
-    def make(cls, rows: Samples, seed: int) -> "Request":
-        """Look up where the samples are; `seed` is the run's."""
+    def make(cls, rows: Samples, seed: int, text: Text = "caption") -> "Request":
+        """Look up where the samples are; `seed` is the run's, `text` says which of their texts."""
         shards = sorted(int(shard) for shard in np.unique(rows.shard))
-        seeds = np.empty(len(rows), np.uint64)
-        ids = rows.gather(lambda table: table.ids).astype(np.uint64)
-        for epoch in np.unique(rows.epoch):
-            here = rows.epoch == epoch
-            seeds[here] = hash64("augment", seed, int(epoch), ids[here])
         return cls(
             paths=[rows.tables[shard].tar_path for shard in shards],
             slots=np.searchsorted(np.array(shards), rows.shard).astype(np.int64),
             offsets=rows.gather(lambda table: table.offsets).astype(np.int64),
             lengths=rows.gather(lambda table: table.lengths).astype(np.int64),
-            texts=texts_of(rows),
-            seeds=seeds,
+            texts=texts_of(rows) if text == "caption" else _drawn_texts(rows, seed),
+            seeds=_hashes("augment", rows, seed),
         )
 
 
 def texts_of(rows: Samples) -> list[str]:
-    """Return the text each sample is trained on."""
+    """Return the caption of each sample."""
     places = zip(rows.shard.tolist(), rows.row.tolist(), strict=True)
     return [rows.tables[shard].captions[row].as_py() or "" for shard, row in places]
+
+
+def _drawn_texts(rows: Samples, seed: int) -> list[str]:
+    """Return one of the texts of each sample, caption and alternates, another in each epoch."""
+    drawn = []
+    places = zip(rows.shard.tolist(), rows.row.tolist(), strict=True)
+    for (shard, row), draw in zip(places, _hashes("text", rows, seed).tolist(), strict=True):
+        table = rows.tables[shard]
+        alternates = table.alternates[row].as_py() or ()
+        texts = [table.captions[row].as_py(), *(each["text"] for each in alternates)]
+        drawn.append(texts[draw % len(texts)] or "")
+    return drawn
+
+
+def _hashes(domain: Domain, rows: Samples, seed: int) -> NDArray[np.uint64]:
+    """Return `h(domain, epoch, id)` of each sample."""
+    hashes = np.empty(len(rows), np.uint64)
+    ids = rows.gather(lambda table: table.ids).astype(np.uint64)
+    for epoch in np.unique(rows.epoch):
+        here = rows.epoch == epoch
+        hashes[here] = hash64(domain, seed, int(epoch), ids[here])
+    return hashes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -103,13 +121,23 @@ class ChunkDataset(Dataset[Tensors]):
     """Turns requests into tensors; runs in the workers."""
 
     def __init__(
-        self, transform: ImageTransform, tokenize: Tokenize, *, image_px: int, max_pixels: int
+        self,
+        transform: ImageTransform,
+        tokenize: Tokenize,
+        *,
+        image_px: int,
+        max_pixels: int,
+        draws_text: bool = False,
     ) -> None:
-        """Take what makes tensors of an image and of texts; images end up `image_px` square."""
+        """Take what makes tensors of an image and of texts; images end up `image_px` square.
+
+        The first may draw, each sample from a seed of its own; the second too, if `draws_text`.
+        """
         self._transform = transform
-        self._tokenize = tokenize
+        self._tokenize: Tokenize = with_quick_clean(tokenize)
         self._image_px = image_px
         self._max_pixels = max_pixels
+        self._draws_text = draws_text
         self._files = collections.OrderedDict[str, IO[bytes]]()
 
     def __getitem__(self, request: Request) -> Tensors:
@@ -117,7 +145,7 @@ class ChunkDataset(Dataset[Tensors]):
         count = len(request.texts)
         images = torch.zeros((count, 3, self._image_px, self._image_px), dtype=torch.uint8)
         valid = torch.ones(count, dtype=torch.bool)
-        texts = list(request.texts)
+        texts, tokens = list(request.texts), list[Tensor]()
         bad: list[BadSample] = []
         with own_randomness() as seed:
             for row in range(count):
@@ -128,10 +156,13 @@ class ChunkDataset(Dataset[Tensors]):
                     return Tensors(images, torch.empty(0), valid, [], fault=str(error))
                 if isinstance(found, Tensor):
                     images[row] = found
-                    continue
-                bad.append(BadSample(row, *found))
-                valid[row], texts[row] = False, ""
-        return Tensors(images, self._tokenize(texts), valid, bad)
+                else:
+                    bad.append(BadSample(row, *found))
+                    valid[row], texts[row] = False, ""
+                if self._draws_text:
+                    tokens.append(self._tokenize([texts[row]]))
+        all_tokens = torch.cat(tokens) if self._draws_text else self._tokenize(texts)
+        return Tensors(images, all_tokens, valid, bad)
 
     def _image(self, request: Request, row: int) -> Tensor | tuple[BadReason, str]:
         """Return the pixels of one sample, or why there are none."""
@@ -192,13 +223,18 @@ class ChunkLoader:
         seed: int,
         workers: int,
         prefetch: int,
+        text: Text = "caption",
     ) -> None:
-        """Read `chunks` lazily: at most `workers * prefetch` of them are made ahead."""
+        """Read `chunks` lazily: at most `workers * prefetch` of them are made ahead.
+
+        Fewer than 0 workers are as many as the machine has cores for.
+        """
         self._dataset = dataset
         self._chunks = chunks
         self._seed = seed
-        self._workers = workers
+        self._workers = default_workers() if workers < 0 else workers
         self._prefetch = prefetch
+        self._text: Text = text
 
     def __iter__(self) -> Generator[Chunk, None, None]:
         """Yield each chunk once.
@@ -243,7 +279,7 @@ class ChunkLoader:
         try:
             for planned in self._chunks:
                 sent.append(planned)
-                yield Request.make(planned[2], self._seed)
+                yield Request.make(planned[2], self._seed, self._text)
         except Exception as error:  # what was sent before it is still to come back
             failed.append(error)
 

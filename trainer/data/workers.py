@@ -2,15 +2,28 @@
 
 import contextlib
 import multiprocessing.connection
+import os
 import signal
 from collections.abc import Iterator
 from typing import TypeVar
 
 from manifests.base.errors import OpenwitError
+from trainer.distributed import processes_here
 
 T = TypeVar("T")
+MOST_WORKERS = 4
+"""What open_clip_train starts."""
 DEATH_SECONDS = 30
 """How long a worker that has closed its connection may take to be gone."""
+
+
+def default_workers() -> int:
+    """Return how many workers a rank starts when nobody says: as the machine has cores for."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        cores = os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores // processes_here()))
 
 
 def start_worker(_: int) -> None:

@@ -1,179 +1,146 @@
 """The step loop: a global batch, one optimiser step, and what is kept of it."""
 
+import collections
 import contextlib
 import dataclasses
 import itertools
-import json
 import math
-import signal
 import time
-import types
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
+import pyarrow.parquet as pq
 import torch
-from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from manifests.base.config import to_tables
 from manifests.base.console import say
-from manifests.base.errors import OpenwitError
-from trainer.checkpoint import MODEL, OPTIM, State, save, write_tensors
+from trainer.checkpoint import EMA, MODEL, OPTIM, QUERIES, State
 from trainer.config import Plan
 from trainer.data.bad_samples import BadCounts, append_records
 from trainer.data.coverage import Coverage
 from trainer.data.loader import Chunk
-from trainer.data.order import SampleOrder, hash64
 from trainer.data.shards import ShardTable
+from trainer.data.stream import Position, SampleOrder
+from trainer.distributed import Ranks
 from trainer.errors import NonFiniteError, StoppedError
-from trainer.losses.accum import backward
-from trainer.losses.clip import LossOutput, clip_loss
-from trainer.metrics import Metrics, StepResult, Window, peak_bytes, plain
-from trainer.model import Towers
-from trainer.optim import clamp_logit_scale, moments
+from trainer.metrics import Metrics, Window, peak_bytes
+from trainer.optim import moments
 from trainer.run_dir import RunDir
-
-MAX_FAILED_SAVES = 3
-"""Checkpoints in a row that the disk may refuse."""
-
-
-class Signals:
-    """What the outside asked for: SIGTERM, SIGINT to stop, SIGUSR1 to save; heard at step ends."""
-
-    def __init__(self) -> None:
-        """Hear nothing yet."""
-        self.stop = ""
-        """Name of the signal."""
-        self.save = False
-
-    def _hear(self, number: int, frame: types.FrameType | None) -> None:
-        if number == signal.SIGUSR1:
-            self.save = True
-            return
-        self.stop = signal.Signals(number).name
-        if number == signal.SIGINT:  # a second one ends at once
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """Hear signals within the block."""
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-        before = [signal.signal(number, self._hear) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+from trainer.training.evaluation import Evaluator
+from trainer.training.nonfinite import write_down
+from trainer.training.query_stats import QueryStats, as_table, as_tensors
+from trainer.training.saver import Saver
+from trainer.training.signals import Signals
+from trainer.training.step import Gradients, Stepper
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class Training:
-    """A training as it goes on; `step` counts the steps done."""
+    """A training as it goes on, on one of its ranks."""
 
     plan: Plan
+    ranks: Ranks
+    stepper: Stepper
     step: int
-    towers: Towers
-    optimizer: torch.optim.Optimizer
+    """Steps done."""
+    position: Position
+    """Behind the last batch that was used."""
+    skipped: int
+    """Steps of those done that changed no weight."""
     order: SampleOrder[ShardTable]
     coverage: Coverage
     bad: BadCounts
-    history: tuple[Any, ...]
+    queries: QueryStats | None
+    history: tuple[Mapping[str, Any], ...]
     """Settings that were changed at a resume."""
     folder: RunDir
     metrics: Metrics
+    evaluator: Evaluator
     signals: Signals
-    failed_saves: int = 0
 
     def __post_init__(self) -> None:
         self.settings, self.steps = self.plan.settings, self.plan.steps
+        self.coming = collections.deque[Position]()
+        """Positions behind the batches that are planned and not used yet."""
+        self._skipped_in_row = 0
+        self._saver = Saver(
+            self.folder.checkpoints, self.metrics, keep=self.settings.checkpoint.keep
+        )
 
     def run(self, chunks: Iterable[Chunk]) -> None:
-        """Train on the chunks of all batches from `step` on; end with a checkpoint.
+        """Train on this rank's chunks of all batches from `step` on; end with a checkpoint.
 
         Raises:
             NonFiniteError, TooManyBadSamplesError, AccountingError: as they say.
             StoppedError: after a signal and a checkpoint.
         """
-        window, saved, first = Window(), time.monotonic(), self.step + 1
-        coming = iter(chunks)
-        while self.step < self.steps:
-            window.step_begins()
-            batch = list(itertools.islice(coming, self.settings.chunks))
-            window.batch_came()
-            result = self._update(batch)
-            self.step += 1
-            window.step_ends(result, self.settings.global_batch)
-            self._count(batch)
-            if self.step in (first, self.steps) or window.age_s >= self.settings.log.every_s:
-                self._log(window)
-            stop = self.signals.stop  # once, as a signal may come at any time
-            if stop:
-                self.metrics.event("signal", self.step, name=stop)
-            ends = bool(stop) or self.step == self.steps
-            if ends or self._is_save_due(time.monotonic() - saved):
-                self._save(must=ends)
-                saved = time.monotonic()
-            if stop and self.step < self.steps:
-                raise StoppedError(
-                    f"{self.folder.path}: stopped by {stop} after step {self.step} of "
-                    f"{self.steps}: run the same command to go on"
-                )
+        window, self._saved, first = Window(), time.monotonic(), self.step + 1
+        coming, share = iter(chunks), self.plan.chunks // self.ranks.world
+        try:
+            while self.step < self.steps:
+                window.step_begins()
+                batch = list(itertools.islice(coming, share))
+                window.batch_came()
+                gradients = self._update(batch)
+                self.step += 1
+                window.step_ends(gradients.result, self.settings.global_batch)
+                self._count(batch, gradients)
+                if self.step in (first, self.steps) or window.age_s >= self.settings.log.every_s:
+                    self._log(window)
+                self._end_step()
+        finally:
+            self._saver.close()
 
-    def _update(self, batch: Sequence[Chunk]) -> StepResult:
+    def _update(self, batch: Sequence[Chunk]) -> Gradients:
         """Do one optimiser step."""
-        settings = self.settings.optim
-        lr = self._lr(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad()
-        valid = torch.cat([chunk.tensors.valid for chunk in batch]).to(self.towers.device)
+        gradients = self.stepper.backward(self.step, batch)
+        result = gradients.result
+        if math.isfinite(result.loss) and math.isfinite(result.grad_norm):
+            self.stepper.apply(self.step, gradients)
+            self._skipped_in_row = 0
+        else:
+            self._skip(batch, gradients)
+        return gradients
 
-        def encode(chunk: int) -> tuple[Tensor, Tensor]:
-            self._seed(chunk)
-            return self.towers(batch[chunk].tensors.images, batch[chunk].tensors.tokens)
+    def _skip(self, batch: Sequence[Chunk], gradients: Gradients) -> None:
+        """Write down what the step held, and leave its gradients out, or stop."""
+        number, result, settings = self.step + 1, gradients.result, self.settings.nonfinite
+        folder = self.folder.nonfinite / f"step_{number}"
+        write_down(folder, self.ranks, self.stepper.towers.module, batch, gradients)
+        what = f"step {number}: loss {result.loss}, gradient norm {result.grad_norm}: see {folder}"
+        self.metrics.event(
+            "nonfinite", number, loss=result.loss, grad_norm=result.grad_norm, folder=str(folder)
+        )
+        self._skipped_in_row += 1
+        self.skipped += 1
+        if settings.policy == "halt" or self._skipped_in_row > settings.max_skips:
+            raise NonFiniteError(
+                f"{what}; lower optim.lr or set optim.grad_clip, and go on from the last checkpoint"
+            )
+        if self.ranks.is_first:
+            say(f"warning: {what}: left out")
 
-        def loss(image_features: Tensor, text_features: Tensor) -> LossOutput:
-            scale = self.towers.logit_scale.exp()
-            return clip_loss(image_features, text_features, scale, valid)
-
-        output = backward(encode, len(batch), loss)
-        gradients = [each.grad for each in self.towers.module.parameters() if each.grad is not None]
-        norm = get_total_norm(gradients)
-        result = _summarise(output, float(norm), valid)
-        if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
-            self._stop_nonfinite(batch, output, result)
-        if settings.grad_clip:
-            clip_grads_with_norm_(self.towers.module.parameters(), settings.grad_clip, norm)
-        self.optimizer.step()
-        clamp_logit_scale(self.towers.module)
-        return result
-
-    def _lr(self, step: int) -> float:
-        return self.settings.optim.lr * self.settings.schedule.factor(step, self.steps)
-
-    def _seed(self, chunk: int) -> None:
-        # Dropout depends on step and chunk alone: no generator's state is part of a checkpoint.
-        value = hash64("model", self.settings.seed, self.step, np.array([chunk], np.uint64))
-        torch.default_generator.manual_seed(int(value[0]))
-        if self.towers.device.type == "cuda":
-            torch.cuda.manual_seed(int(value[0]))
-
-    def _count(self, batch: Sequence[Chunk]) -> None:
+    def _count(self, batch: Sequence[Chunk], gradients: Gradients) -> None:
         """Take the batch's samples into coverage and bad counts; check an epoch that has ended."""
-        records = [record for chunk in batch for record in self._bad_records(chunk)]
-        if records:
-            append_records(self.folder.bad_samples, records)
-            total = self.bad.bad + len(records)
-            self.metrics.event("bad", self.step, samples=len(records), total=total)
+        before, self.position = self.position, self.coming.popleft()
+        self._epoch, valid = before.epoch, gradients.valid
+        if self.queries:
+            self.queries.add(batch, gradients.row_loss, gradients.top1)
+        if not valid.all():
+            self._write_bad(batch, int((~valid).sum()))
         for chunk in batch:
             self.coverage.add(chunk.rows)
-        valid = torch.cat([chunk.tensors.valid for chunk in batch]).numpy()
         self.bad.add(valid, self.settings.bad)
-        epoch = self.order.position(self.step).epoch
-        if epoch > self.order.position(self.step - 1).epoch:
-            used = self.coverage.finish(epoch - 1)
-            self.metrics.event("epoch", self.step, epoch=epoch - 1, coverage=f"{used:016x}")
+        if self.position.epoch > before.epoch:
+            used = self.coverage.finish(before.epoch)
+            self.metrics.event("epoch", self.step, epoch=before.epoch, coverage=f"{used:016x}")
+
+    def _write_bad(self, batch: Sequence[Chunk], samples: int) -> None:
+        mine = [(c.number, record) for c in batch for record in self._bad_records(c)]
+        records = sorted(itertools.chain(*self.ranks.gather(mine)), key=lambda each: each[0])
+        if self.ranks.is_first:
+            append_records(self.folder.bad_samples, [record for _, record in records])
+        self.metrics.event("bad", self.step, samples=samples, total=self.bad.bad + samples)
 
     def _bad_records(self, chunk: Chunk) -> Iterator[dict[str, Any]]:
         for bad in chunk.tensors.bad:
@@ -190,15 +157,20 @@ class Training:
             }
 
     def _log(self, window: Window) -> None:
-        on_gpu = self.towers.device.type == "cuda"
+        towers = self.stepper.towers
+        on_gpu = towers.device.type == "cuda"
         values = window.close() | {
             "samples": self.step * self.settings.global_batch,
-            "epoch": self.order.position(self.step - 1).epoch,
-            "lr": self._lr(self.step - 1),
-            "logit_scale": float(self.towers.logit_scale.detach()),
+            "epoch": self._epoch,
+            "lr": self.stepper.lr(self.step - 1),
+            "logit_scale": float(towers.logit_scale.detach()),
             "bad": self.bad.bad,
             "peak_bytes": torch.cuda.max_memory_allocated() if on_gpu else peak_bytes(),
         }
+        if towers.logit_bias is not None:
+            values["logit_bias"] = float(towers.logit_bias.detach())
+        if not self.ranks.is_first:
+            return
         self.metrics.event("train", self.step, **values)
         left = (self.steps - self.step) * self.settings.global_batch / values["samples_per_s"]
         say(
@@ -207,81 +179,60 @@ class Training:
             f"{values['data_wait_share']:.0%}, {left:.0f} s left"
         )
 
-    def _is_save_due(self, seconds: float) -> bool:
+    def _end_step(self) -> None:
+        """Save and stop, if it is time or somebody asks for it."""
+        if self.ranks.is_first:
+            self._saver.look()
+        stop, save = self.signals.agree(self.ranks, save=self._is_save_due())
+        if stop:
+            self.metrics.event("signal", self.step, name=stop)
+        ends = bool(stop) or self.step == self.steps
+        if ends or save:
+            self._save(must=ends)
+        if stop and self.step < self.steps:
+            raise StoppedError(
+                f"{self.folder.path}: stopped by {stop} after step {self.step} of "
+                f"{self.steps}: run the same command to go on"
+            )
+        every = self.settings.eval.every_steps
+        if self.step == self.steps or (every and self.step % every == 0):
+            self.evaluator.run(self.step)
+
+    def _is_save_due(self) -> bool:
         settings = self.settings.checkpoint
-        return bool(
-            self.signals.save
-            or (settings.every_steps and self.step % settings.every_steps == 0)
-            or (settings.every_s and seconds >= settings.every_s)
-        )
+        is_late = settings.every_s and time.monotonic() - self._saved >= settings.every_s
+        is_step = settings.every_steps and self.step % settings.every_steps == 0
+        return bool(is_step or (is_late and self.ranks.is_first))  # its clock decides
 
     def _save(self, *, must: bool) -> None:
-        """Write a checkpoint; unless it `must` be, a full disk is endured for a while."""
-        self.signals.save = False
+        """Begin to write a checkpoint; if it `must` be, end it."""
+        self._saved = time.monotonic()
+        coverage = self.coverage.state(self.position)
+        by_query = self.queries.total(self.ranks) if self.queries else None
+        if not self.ranks.is_first:
+            return
         state = State(
             step=self.step,
+            skipped=self.skipped,
+            world=self.ranks.world,
             identity=self.plan.identity,
-            position=dataclasses.asdict(self.order.position(self.step)),
-            coverage=dataclasses.asdict(self.coverage.state(self.step)),
+            position=dataclasses.asdict(self.position),
+            coverage=dataclasses.asdict(coverage),
             bad=dataclasses.asdict(self.bad),
             config=to_tables(self.settings),
             history=self.history,
         )
-        module = self.towers.module
-        tensors = {MODEL: module.state_dict(), OPTIM: moments(module, self.optimizer)}
-        start = time.monotonic()
-        try:
-            save(self.folder.checkpoints, state, tensors, keep=self.settings.checkpoint.keep)
-        except OSError as error:
-            self.failed_saves += 1
-            if must or self.failed_saves == MAX_FAILED_SAVES:
-                raise OpenwitError(
-                    f"{self.folder.checkpoints}: no checkpoint could be written: {error}: make room"
-                ) from None
-            say(f"warning: {self.folder.checkpoints}: no checkpoint was written: {error}: going on")
-            return
-        self.failed_saves = 0
-        self.metrics.event("checkpoint", self.step, seconds=round(time.monotonic() - start, 3))
-
-    def _stop_nonfinite(
-        self, batch: Sequence[Chunk], output: LossOutput, result: StepResult
-    ) -> NoReturn:
-        """Write down what the step held, and stop before it changes a weight."""
-        module = self.towers.module
-        number = self.step + 1
-        folder = self.folder.nonfinite / f"step_{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        report = {
-            **dataclasses.asdict(result),
-            "logit_scale": float(self.towers.logit_scale.detach()),
-            "keys": [str(k) for c in batch for k in c.rows.gather(lambda table: table.keys)],
-            "row_losses": output.row_loss.tolist(),
-            "gradient_norms": {
-                name: float(each.grad.norm())
-                for name, each in module.named_parameters()
-                if each.grad is not None
-            },
-        }
-        (folder / "report.json").write_text(json.dumps(plain(report), indent=1), encoding="utf-8")
-        write_tensors(folder / MODEL, module.state_dict())
-        self.metrics.event(
-            "nonfinite", number, loss=result.loss, grad_norm=result.grad_norm, folder=str(folder)
-        )
-        raise NonFiniteError(
-            f"step {number}: loss {result.loss}, gradient norm {result.grad_norm}: see {folder}; "
-            "lower optim.lr or set optim.grad_clip, and go on from the last checkpoint"
-        )
-
-
-def _summarise(output: LossOutput, grad_norm: float, valid: Tensor) -> StepResult:
-    rows = max(int(valid.sum()), 1)
-    image_loss, text_loss = (output.row_loss.sum(0) / rows).tolist()
-    image_top1, text_top1 = (output.top1.sum(0) / rows).tolist()
-    return StepResult(
-        loss=float(output.loss.detach()),
-        loss_i2t=image_loss,
-        loss_t2i=text_loss,
-        top1_i2t=image_top1,
-        top1_t2i=text_top1,
-        grad_norm=grad_norm,
-    )
+        module, ema = self.stepper.towers.module, self.stepper.ema
+        tensors = {MODEL: module.state_dict(), OPTIM: moments(module, self.stepper.optimizer)}
+        if ema:
+            tensors[EMA] = ema.tensors
+        if self.queries and by_query is not None:
+            tensors[QUERIES] = as_tensors(by_query)
+            with contextlib.suppress(OSError):  # the checkpoint has these numbers too
+                self.folder.queries.mkdir(exist_ok=True)
+                pq.write_table(
+                    as_table(by_query), self.folder.queries / f"step_{self.step}.parquet"
+                )
+            summary = self.queries.summary(by_query, self.settings.balance.t)
+            self.metrics.event("queries", self.step, **summary)
+        self._saver.save(state, tensors, must=must)

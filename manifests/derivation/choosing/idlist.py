@@ -68,20 +68,38 @@ def _id(text: str) -> str:
     return text.lower()
 
 
+def _tables_of(path: str) -> list[str]:
+    """Return the Parquet files of a folder, by name, or the path of a file."""
+    if storage.size_bytes(path) is not None:
+        return [path]
+    names = [name for name in storage.list_files(path) if name.endswith(".parquet")]
+    if not names:
+        raise RefusedError(f"--with {path}: no Parquet file, and no folder of such files")
+    return [storage.join(path, name) for name in names]
+
+
+def _read_table(path: str) -> pa.Table:
+    with storage.open_read(path) as file:
+        return pq.read_table(file).replace_schema_metadata()
+
+
 class Extra:
-    """Columns of another table, by pair id, such as scores."""
+    """Columns of another table, by pair id, such as the scores of `openwit-train score`."""
 
     def __init__(self, path: str) -> None:
-        """Read a Parquet file with `pair_id` and other columns.
+        """Read a Parquet file with `pair_id` and other columns, or a folder of such files.
+
+        A column `key` says where a pair was in the dataset that the table is of: it is left out.
 
         Raises:
             RefusedError: if it cannot be read, or an id is in it twice.
         """
+        self.paths = _tables_of(path)
         try:
-            with storage.open_read(path) as file:
-                self._table = pq.read_table(file).sort_by("pair_id")
-        except (OSError, KeyError, pa.ArrowException) as error:
+            table = pa.concat_tables(map(_read_table, self.paths)).sort_by("pair_id")
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise RefusedError(f"--with {path}: {error}") from None
+        self._table = table.drop_columns([each for each in ("key",) if each in table.column_names])
         self._ids = self._table["pair_id"].combine_chunks()
         if len(self._ids) != len(self._ids.unique()):
             raise RefusedError(f"--with {path}: a pair_id is listed twice")

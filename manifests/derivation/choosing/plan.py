@@ -66,6 +66,8 @@ def plan_drop(uri: str, matcher: Matcher) -> Plan:
             f"{source.root}: order {source.order}: its tars are not ours to change: "
             "make a dataset of it first: openwit-manifest sample --fraction 1 --out"
         )
+    for folder in ("shards", "ledger"):
+        storage.refuse_link(source.root, folder)
     plan = Plan(source, matcher)
     used: set[Selector] = set()
     for number, shard in enumerate(source.shards):

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from manifests.base import storage
+from manifests.base.domains import is_public_suffix
 from manifests.base.errors import RefusedError
 from manifests.format.ids import host_of
 
@@ -32,7 +33,7 @@ def parse(kind: Kind, text: str) -> Selector:
     """Read one value; URLs and hosts get their canonical form.
 
     Raises:
-        ValueError: if it is none of that kind.
+        ValueError: if it is none of that kind, or a public suffix such as `co.uk`.
     """
     import ada_url
 
@@ -53,6 +54,10 @@ def parse(kind: Kind, text: str) -> Selector:
     host = url.hostname.rstrip(".")
     if href.lower().rstrip("/") and url.href != f"http://{url.hostname}/":
         raise ValueError(f"must be a host name alone, got {text[:100]!r}")
+    if not text.startswith("=") and is_public_suffix(host):
+        raise ValueError(
+            f"{host}: all names below this suffix would go: name domains, or ={host} for that host"
+        )
     return Selector(kind, ("=" if text.startswith("=") else "") + host)
 
 

@@ -25,14 +25,15 @@ def check_outside(sources: Sequence[Manifest], out: str) -> None:
         RefusedError: naming both.
     """
     for source in sources:
-        if storage.is_local(source.root) and storage.is_local(out):
+        folder = source.tars or source.root
+        if storage.is_local(folder) and storage.is_local(out):
             inside = pathlib.Path(out).resolve()
-            if inside.is_relative_to(pathlib.Path(source.root).resolve()):
-                raise RefusedError(f"--out {out}: lies inside the dataset {source.root}")
+            if inside.is_relative_to(pathlib.Path(folder).resolve()):
+                raise RefusedError(f"--out {out}: lies inside the dataset {folder}")
 
 
-def prepare_out(out: str, sources: Sequence[Manifest], op: str, params: Mapping[str, Any]) -> None:
-    """Take a folder for a new dataset.
+def prepare_out(out: str, sources: Sequence[Manifest], op: str, params: Mapping[str, Any]) -> bool:
+    """Take a folder for a new dataset; tell whether the same command has just finished it there.
 
     Raises:
         RefusedError: if it lies inside a source, or holds something else than what the same
@@ -42,12 +43,12 @@ def prepare_out(out: str, sources: Sequence[Manifest], op: str, params: Mapping[
     digests = [source.digest for source in sources]
     mark = compact_json({"op": op, "params": dict(params), "sources": digests}) + b"\n"
     path = storage.join(out, MARKER)
-    if not storage.is_empty(out):
-        is_dataset = storage.size_bytes(storage.join(out, ROOT_NAME)) is not None
-        if is_dataset or _read(path) != mark:
-            raise RefusedError(f"--out {out}: is not empty: name a new folder")
-        return
-    storage.write_atomic(path, mark)
+    # A command that was killed before it could write its mark left a temporary file.
+    if storage.is_empty(out) or {".tmp-" in name for name in storage.list_files(out)} == {True}:
+        storage.write_atomic(path, mark)
+    elif _read(path) != mark:
+        raise RefusedError(f"--out {out}: is not empty: name a new folder")
+    return storage.size_bytes(storage.join(out, ROOT_NAME)) is not None
 
 
 def finish(out: str) -> None:

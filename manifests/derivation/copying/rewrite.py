@@ -17,7 +17,13 @@ from manifests.base.console import Progress, progress
 from manifests.base.errors import OpenwitError, RefusedError
 from manifests.derivation.copying.members import SOURCE, windows
 from manifests.derivation.copying.resume import finish, finished_shard, prepare_out
-from manifests.derivation.copying.tables import Lists, join_lists, write_lists
+from manifests.derivation.copying.tables import (
+    Lists,
+    join_lists,
+    read_list,
+    write_list,
+    write_lists,
+)
 from manifests.format.join import SHARD, blocks, rows
 from manifests.format.ledger import write_ledger
 from manifests.format.manifest import Manifest, commit, load, tool_record
@@ -52,6 +58,8 @@ class Derivation:
     reasons: tuple[str, ...] = ()
     accounts: bool = False
     """Whether the new dataset has a funnel: rows in, rows out, drops by reason."""
+    carries: bool = False
+    """Whether ledger and funnel of the one source go on: it is just a step to this dataset."""
     union_queries: bool = False
     """Whether lists of queries differ and are made one."""
     name: str
@@ -83,7 +91,9 @@ def rewrite(job: Derivation, out: str, *, quiet: bool = True) -> Manifest:
     if any(source.image_ext != first.image_ext or source.image_ext == "mixed"
            for source in job.sources):  # fmt: skip
         raise RefusedError(f"{first.root}: image_ext mixed: only datasets of .jpg can be rewritten")
-    prepare_out(out, job.sources, job.op, job.params)
+    if prepare_out(out, job.sources, job.op, job.params):
+        finish(out)
+        return load(out)
     lists = join_lists(job.sources, sort_queries=job.union_queries)
     layout = Layout(samples_per_shard=first.samples_per_shard, schema=joined_schema(job.sources))
     counts = {name: collections.Counter[int]() for name in ("query_ids", "selected_by")}
@@ -99,7 +109,11 @@ def rewrite(job: Derivation, out: str, *, quiet: bool = True) -> Manifest:
     files = write_lists(out, lists, counts["query_ids"], counts["selected_by"])
     drops = _count_drops(job)
     if drops:
-        files += write_ledger(out, job.op, lambda: _dropped(job))
+        name = job.duplicate if job.carries else job.op
+        files += write_ledger(out, job.op, lambda: _dropped(job), name=name)
+    if job.carries:
+        files += [write_list(out, file.path, file.role, read_list(first, file, LEDGER))
+                  for file in first.listed("ledger")]  # fmt: skip
     for source in job.sources:
         if (now := load(source.root).digest) != source.digest:
             raise OpenwitError(
@@ -112,12 +126,21 @@ def rewrite(job: Derivation, out: str, *, quiet: bool = True) -> Manifest:
         shards=tuple(shards),
     )
     if job.accounts:
-        line = {"stage": job.op, "rows_in": job.samples, "rows_out": manifest.samples}
-        funnel = [line | {"drops": drops, "failed_units": 0}]
+        funnel = _funnel(job, manifest.samples, drops)
         manifest = dataclasses.replace(manifest, funnel=funnel)
     commit(out, manifest)
     finish(out)
     return manifest
+
+
+def _funnel(job: Derivation, rows_out: int, drops: dict[str, int]) -> list[dict[str, Any]]:
+    line = {"stage": job.op, "rows_in": job.samples, "rows_out": rows_out}
+    before: list[Any] = list(job.sources[0].funnel or ()) if job.carries else []
+    if before:
+        last = before.pop()
+        line |= {"rows_in": last["rows_in"]}
+        drops = dict(sorted((last["drops"] | drops).items()))
+    return [*before, line | {"drops": drops, "failed_units": 0}]
 
 
 def _describe(job: Derivation, out: str, layout: Layout) -> Manifest:
@@ -139,6 +162,7 @@ def _describe(job: Derivation, out: str, layout: Layout) -> Manifest:
     return dataclasses.replace(
         first,
         root=out,
+        tars="",
         revision=0,
         name=job.name,
         license=first.license if len(licenses) == 1 else None,
@@ -177,7 +201,7 @@ def joined_schema(sources: Sequence[Manifest]) -> pa.Schema:
     return pa.schema(list(fields.values())) if fields else SAMPLES
 
 
-def _judged(job: Derivation, columns: Sequence[str] | None) -> Iterator[tuple[pa.Table, Verdicts]]:
+def judged(job: Derivation, columns: Sequence[str] | None) -> Iterator[tuple[pa.Table, Verdicts]]:
     """Yield all rows in pair-id order with the verdict on each."""
     streams = [rows(source, columns) for source in job.sources]
     for block in blocks(streams):
@@ -200,7 +224,7 @@ def _shard_rows(
     """Yield the kept rows of each new shard."""
     size, looked = layout.samples_per_shard, 0
     held: list[pa.Table] = []
-    for table, verdicts in _judged(job, None):
+    for table, verdicts in judged(job, None):
         looked += len(table)
         shown.update(looked, looked)
         held.append(_conformed(table.filter(pa.array(verdicts == KEPT)), lists, layout))
@@ -243,7 +267,7 @@ def _dropped(job: Derivation) -> Iterator[pa.RecordBatch]:
     reasons = np.array(["", job.duplicate, "", *job.reasons])
     schema = LEDGER.set(0, pa.field("pair_id", pa.binary(16)))
     columns = list(dict.fromkeys([*job.columns, "pair_id", "url", "caption"]))
-    for table, verdicts in _judged(job, columns):
+    for table, verdicts in judged(job, columns):
         is_drop = (verdicts != KEPT) & (verdicts != LEFT_OUT)
         part = table.filter(pa.array(is_drop))
         if len(part):
@@ -264,7 +288,7 @@ def _count_drops(job: Derivation) -> dict[str, int]:
     """Return the drops by reason, from a look at the columns that decide."""
     counts: collections.Counter[str] = collections.Counter()
     reasons = ["", job.duplicate, "", *job.reasons]
-    for _, verdicts in _judged(job, list(dict.fromkeys([*job.columns, "pair_id"]))):
+    for _, verdicts in judged(job, list(dict.fromkeys([*job.columns, "pair_id"]))):
         for code, number in zip(*np.unique(verdicts, return_counts=True), strict=True):
             counts[reasons[code]] += int(number)
     counts.pop("", None)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from manifests.base import storage
 from manifests.base.console import progress
 from manifests.base.errors import RefusedError
 from manifests.derivation.build import Built, blank_manifest, listed_file, new_root
+from manifests.derivation.copying.rewrite import Derivation, rewrite
 from manifests.derivation.foreign.listing import Listing, read_listing
 from manifests.derivation.foreign.samples import Layout, Skipped, read_sample
 from manifests.derivation.foreign.tars import scan
@@ -20,6 +22,7 @@ from manifests.format.naming import format_key, path_problem
 from manifests.format.records import ListedFile, ShardRecord, StoredFile
 from manifests.format.schema import DICTIONARY, LEDGER, SAMPLES, describe
 from manifests.format.table import TableWriter
+from manifests.format.writer import Layout as OwnLayout
 
 _EXTRA = [pa.field("foreign_key", pa.string()), pa.field("uid", pa.string())]
 SCHEMA = pa.schema([*(field for field in SAMPLES if not field.name.startswith("dedup_")), *_EXTRA])
@@ -39,23 +42,49 @@ class _Tally:
 
 
 def from_foreign(
-    folder: str, layout: Layout, *, caption: str = "", name: str = "foreign", quiet: bool = True
+    folder: str,
+    layout: Layout,
+    *,
+    out: str | None = None,
+    caption: str = "",
+    name: str = "foreign",
+    quiet: bool = True,
 ) -> Built:
     """Write `openwit/<stem>.parquet` and `.json` for each tar, then the root.
 
     Args:
         folder: what holds the tars, at any depth.
         layout: who wrote them.
+        out: a new folder for a dataset in our own layout; by default the root goes beside the tars.
         caption: `txt` or `json:FIELD`; empty: the text member, else the JSON's caption.
         name: of the dataset.
         quiet: whether no progress is shown.
 
     Raises:
-        RefusedError: if a tar is compressed, two have one name, or no sample is found.
+        RefusedError: if a tar is compressed, two have one name, or no sample is found; with `out`
+            also if an image is no `.jpg`, or `out` holds something else.
     """
     if caption not in ("", "txt") and not caption.startswith("json:"):
         raise RefusedError(f"--caption {caption}: write txt or json:FIELD")
     root = new_root(folder)
+    if out is None:
+        return _build(root, root, layout, caption, name, quiet)
+    with tempfile.TemporaryDirectory(prefix="openwit-build-") as work:
+        built = _build(root, work, layout, caption, name, quiet)
+        per_shard = OwnLayout().samples_per_shard
+        source = dataclasses.replace(built.manifest, tars=root, samples_per_shard=per_shard)
+        params = {"from": layout, "caption": caption}
+        job = Derivation(sources=(source,), accounts=True, carries=True, name=name, op="build",
+                         params=params)  # fmt: skip
+        made = rewrite(job, out, quiet=quiet)
+    drops = (made.funnel or [{}])[-1].get("drops", {})
+    return Built(made, drops, built.truncated)
+
+
+def _build(root: str, target: str, layout: Layout, caption: str, name: str, quiet: bool) -> Built:
+    """Read the tars below `root` and write what is ours below `target`."""
+    for name in ("openwit", "ledger"):
+        storage.refuse_link(target, name)
     files = storage.list_files(root)
     tars = [path for path in files if path.endswith(".tar") and not path.startswith("openwit/")]
     _check_names(tars)
@@ -79,13 +108,13 @@ def from_foreign(
             if rows:
                 first = len(shards) * per_shard
                 keyed = [row | {"key": format_key(first + at)} for at, row in enumerate(rows)]
-                shards.append(_write(root, path, files[path], len(shards), keyed))
+                shards.append(_write(root, target, path, len(shards), keyed))
             tables += [listed_file(root, each, "foreign", files[each])
                        for each in (beside, f"{stem}_stats.json") if each in files]  # fmt: skip
             shown.update(done, sum(shard.samples for shard in shards))
     if not shards:
         raise RefusedError(f"{root}: no tar has a sample: {dict(_reasons(tally)) or 'no tars'}")
-    return _commit(root, name, layout, shards, tables, per_shard, tally)
+    return _commit(root, target, name, layout, shards, tables, per_shard, tally)
 
 
 def _check_names(tars: list[str]) -> None:
@@ -124,15 +153,18 @@ def _rows(
             yield read
 
 
-def _write(root: str, path: str, size: int, number: int, rows: list[dict[str, Any]]) -> ShardRecord:
+def _write(
+    root: str, target: str, path: str, number: int, rows: list[dict[str, Any]]
+) -> ShardRecord:
     stem = path.rpartition("/")[2].removesuffix(".tar")
     name = f"openwit/{stem}.parquet"
-    with storage.new_file(storage.join(root, "openwit")) as file:
+    with storage.new_file(storage.join(target, "openwit")) as file:
         writer = TableWriter(file, SCHEMA, dictionary=DICTIONARY)
         writer.write(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
         writer.close()
         entry = StoredFile(name, file.bytes, file.sha256)
-        file.publish(storage.join(root, name))
+        file.publish(storage.join(target, name))
+    tar = storage.join(root, path)
     ids = [row["pair_id"] for row in rows]
     record = ShardRecord(
         id=number,
@@ -141,10 +173,10 @@ def _write(root: str, path: str, size: int, number: int, rows: list[dict[str, An
         key_last=rows[-1]["key"],
         pair_id_min=min(ids),
         pair_id_max=max(ids),
-        tar=StoredFile(path, size, storage.sha256_of(storage.join(root, path))),
+        tar=StoredFile(path, storage.size_bytes(tar) or 0, storage.sha256_of(tar)),
         parquet=entry,
     )
-    storage.write_atomic(storage.join(root, record.record_path), record.file_bytes(None))
+    storage.write_atomic(storage.join(target, record.record_path), record.file_bytes(None))
     return record
 
 
@@ -154,6 +186,7 @@ def _reasons(tally: _Tally) -> collections.Counter[str]:
 
 def _commit(
     root: str,
+    target: str,
     name: str,
     layout: Layout,
     shards: list[ShardRecord],
@@ -172,18 +205,18 @@ def _commit(
         funnel += batch["reason"].to_pylist()
     statuses = collections.Counter(funnel)
     if statuses:
-        tables += write_ledger(root, "img2dataset", failures)
+        tables += write_ledger(target, "img2dataset", failures)
     reasons = _reasons(tally)
     if tally.drops:
         batch = pa.RecordBatch.from_pylist(tally.drops, schema=_DROPS)
-        tables += write_ledger(root, "build", lambda: [batch])
+        tables += write_ledger(target, "build", lambda: [batch])
     kept = sum(shard.samples for shard in shards)
     lines = [_line("build", kept, reasons)]
     if tally.failed:
         lines.insert(0, _line("img2dataset", lines[0]["rows_in"], statuses))
     tables.sort(key=lambda file: file.path)
     manifest = dataclasses.replace(
-        blank_manifest(root, name, describe(SCHEMA), shards, files=tuple(tables),
+        blank_manifest(target, name, describe(SCHEMA), shards, files=tuple(tables),
                        per_shard=per_shard),
         order="as_found",
         image_ext="jpg" if tally.exts == {"jpg"} else "mixed",
@@ -191,7 +224,7 @@ def _commit(
         parents=({"digest": None, "name": layout, "version": "", "op": "build",
                   "params": {"from": layout}},),
     )  # fmt: skip
-    commit(root, manifest)
+    commit(target, manifest)
     return Built(manifest, dict(sorted(reasons.items())), tuple(tally.truncated))
 
 

@@ -25,6 +25,17 @@ def differing_keys(data: bytes, expected: bytes) -> set[str]:
     return {name[:50] for name in names} or {"written in another way"}
 
 
+def reuse_memory() -> None:
+    """Let Pillow decode into the memory of the images before, not into fresh pages.
+
+    It holds for the whole process, so a worker calls it. An eighth of the time at 512 px.
+    """
+    from PIL import Image
+
+    # What the variable PILLOW_BLOCKS_MAX sets, if it is there when Pillow is imported.
+    Image.core.set_blocks_max(2)  # type: ignore[attr-defined]
+
+
 def decode_problem(
     data: bytes, row: Mapping[str, Any], formats: tuple[str, ...] = FORMATS
 ) -> tuple[str, str]:
@@ -38,6 +49,9 @@ def decode_problem(
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     return "image_too_large", f"{width} x {height} px, at most {MAX_PIXELS}"
+                # A JPEG's data are all read and checked as ever; only its pixels are made an eighth
+                # as wide and high, and no fault of a file shows in these alone.
+                image.draft(None, (1, 1))
                 image.load()
     except Image.DecompressionBombError as error:
         return "image_too_large", str(error)[:200]

@@ -106,6 +106,13 @@ def test_what_is_beyond_the_cap_is_not_read_and_its_last_line_is_whole() -> None
     assert allows(body, "/bb")
 
 
+def test_a_crawl_delay_between_two_agents_does_not_part_them() -> None:
+    text = "User-agent: *\nCrawl-delay: 2\nUser-agent: other\nDisallow: /search/\n"
+    assert not allows(text, "/search/")
+    (found,) = parse_robots(text.encode())
+    assert found.delay_seconds == 2
+
+
 def test_crawl_delay_and_usage_are_those_of_our_group() -> None:
     text = (
         "User-agent: *\nCrawl-delay: 99\nUser-agent: openwit\nCrawl-delay: 2.5\ncrawl-delay: x\n"

@@ -184,6 +184,8 @@ def test_the_threshold_is_that_of_graphics_if_both_are(
         (40, (GRAY, 0), True, True),
         (40, (GRAY, GRAY), True, False),
         (40, (GRAY, 0), False, False),
+        (40, (GRAY | GRAPHIC, 0), True, True),
+        (40, (GRAY | GRAPHIC, GRAPHIC), True, False),
     ],
 )
 def test_colours_must_agree(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.base import storage
+from manifests.base.errors import RefusedError
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: pathlib.Path) -> None:
@@ -76,3 +77,12 @@ def test_a_link_on_the_way_is_found(tmp_path: pathlib.Path) -> None:
 )
 def test_names_are_joined_with_one_slash(folder: str, joined: str) -> None:
     assert storage.join(folder, "b") == joined
+
+
+def test_nothing_is_written_through_a_link(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "root" / "shards").symlink_to(tmp_path / "elsewhere")
+    storage.refuse_link(str(tmp_path / "root"), "ledger/a.parquet")
+    with pytest.raises(RefusedError, match=r"root/shards: a symbolic link"):
+        storage.refuse_link(str(tmp_path / "root"), "shards/a/b.tar")

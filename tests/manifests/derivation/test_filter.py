@@ -75,6 +75,25 @@ def test_scores_are_joined_by_pair_id(source: Manifest, tmp_path: pathlib.Path) 
     assert column(made.dataset, "pair_id") == sorted(ids[::-1][10:15])
 
 
+def test_scores_may_be_a_folder_of_files_with_keys(
+    source: Manifest, tmp_path: pathlib.Path
+) -> None:
+    ids, folder = column(source, "pair_id"), tmp_path / "scores"
+    folder.mkdir()
+    (folder / "scores.json").write_text("{}")
+    for number, part in enumerate((ids[:9], ids[9:])):
+        table = pa.table(
+            {"pair_id": part, "key": ["000000000"] * len(part), "score": [number] * len(part)}
+        )
+        pq.write_table(table, folder / f"scores-{number}.parquet")
+    made = filter_dataset(source.root, str(tmp_path / "out"), where="score = 0", extra=str(folder))
+    assert column(made.dataset, "pair_id") == sorted(ids[:9])
+    with pytest.raises(RefusedError, match="no Parquet file, and no folder"):
+        filter_dataset(
+            source.root, str(tmp_path / "o"), where="score = 0", extra=str(tmp_path / "x")
+        )
+
+
 def test_ids_alone_can_be_listed(source: Manifest, tmp_path: pathlib.Path) -> None:
     made = filter_dataset(source.root, str(tmp_path / "l"), where="duplicates = 1", list_only=True)
     assert made.dataset is None

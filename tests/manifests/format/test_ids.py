@@ -1,8 +1,17 @@
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.format.ids import hex_text, pair_id
+from manifests.format.ids import (
+    are_first,
+    are_in,
+    hex_text,
+    id_array,
+    keyed_uniform,
+    keyed_uniforms,
+    pair_id,
+)
 
 
 def test_pair_ids_are_those_of_the_specification() -> None:
@@ -17,3 +26,28 @@ def test_hex_text_is_that_of_each_value(values: list[bytes | None], start: int) 
     text = hex_text(array)
     text.validate(full=True)
     assert text.to_pylist() == [value and value.hex() for value in values[start:]]
+
+
+IDS = st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex), max_size=40)
+
+
+@given(IDS, st.integers(0, 2**64 - 1), st.integers(0, 3))
+def test_many_ids_are_read_and_hashed_like_single_ones(
+    ids: list[str], seed: int, start: int
+) -> None:
+    column = pa.chunked_array([pa.array(ids, pa.string())]).slice(start)
+    found = id_array(column)
+    assert [each.decode() for each in found.tolist()] == ids[start:]
+    single = [keyed_uniform(seed, bytes.fromhex(each), b"person") for each in ids[start:]]
+    assert keyed_uniforms(seed, found, b"person").tolist() == single
+
+
+@given(IDS, IDS)
+def test_sorted_ids_are_found_among_others(ids: list[str], others: list[str]) -> None:
+    left, right = (np.array(sorted(each), "S32") for each in ([*ids, *others[:3]], others))
+    assert are_in(left, right).tolist() == [each in set(right.tolist()) for each in left.tolist()]
+    assert left[are_first(left)].tolist() == sorted(set(left.tolist()))
+
+
+def test_ids_of_other_lengths_are_read_too() -> None:
+    assert id_array(pa.chunked_array([["a", "bcd", ""]])).tolist() == [b"a", b"bcd", b""]

@@ -15,7 +15,7 @@ def test_counts_are_those_of_the_rows(make_dataset: MakeDataset) -> None:
     names = ("pairs", "unique_url", "unique_phash", "unique_caption", "unique_sha256")
     assert [value[name] for name in names] == [12] * 5
     assert value["languages"] == [{"value": "en", "pairs": 12}]
-    assert value["hosts"] == [{"value": f"host{n}.example", "pairs": 4} for n in range(3)]
+    assert value["domains"] == [{"value": f"host{n}.example", "pairs": 4} for n in range(3)]
     assert value["licenses"] == [{"value": None, "pairs": 12}]
 
 
@@ -43,7 +43,7 @@ def test_queries_are_told_apart_by_the_cap(make_dataset: MakeDataset) -> None:
 
 def test_an_empty_dataset_has_counts_too(make_dataset: MakeDataset) -> None:
     value = stats(make_dataset(0))
-    assert (value["pairs"], value["hosts"]) == (0, [])
+    assert (value["pairs"], value["domains"]) == (0, [])
 
 
 @pytest.mark.parametrize("memory", ["1", "lots", "1GiB; DROP", "-1GiB"])

@@ -8,13 +8,9 @@ import html.parser
 import json
 import pathlib
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,24 +19,12 @@ from manifests.base.errors import RefusedError
 from manifests.derivation.choosing.plan import plan_drop
 from manifests.derivation.choosing.selectors import Matcher, parse
 from manifests.derivation.drop import apply_drop
-from manifests.format import Manifest, commit
+from manifests.format import Manifest
 from manifests.inspection.stats import stats
 from manifests.report.page import script_json, shown, write_report
-from tests.manifests.damage import Copy, change_row
+from tests.manifests.report.hostile import HOSTILE, hostile_dataset
 
 MakeDataset = Callable[..., Manifest]
-HOSTILE = [
-    "<script>document.title='owned'</script>",
-    "</script><script>document.title='owned'</script>",
-    '"><img src=x onerror="document.title=1">',
-    "</style><!--",
-    "{{7*7}}",
-    "&lt;b&gt;",
-    "javascript:document.title=1",
-    "a\u202eb\u2028c\x1b[31m",
-    "x" * 2000,
-    "",
-]
 
 
 class Reader(html.parser.HTMLParser):
@@ -68,27 +52,6 @@ def report(
     reader = Reader()
     reader.feed(page.html.decode())
     return reader, page.left_out
-
-
-def hostile(make_dataset: MakeDataset) -> Manifest:
-    """A dataset whose captions, queries and name are hostile."""
-    source = make_dataset(12, 5)
-    copy = Copy(source)
-    rows = copy.rows()
-    for number, text in enumerate(HOSTILE[:5]):
-        rows = change_row(rows, number, caption=text or "-", license_url=text)
-    copy.rewrite(rows=rows)
-    queries = pq.read_table(copy.root / "queries.parquet")
-    names = pa.array([HOSTILE[1], HOSTILE[2]])
-    pq.write_table(queries.set_column(1, queries.schema.field(1), names),
-                   copy.root / "queries.parquet")  # fmt: skip
-    from manifests.format import load
-
-    changed = dataclasses.replace(
-        load(str(copy.root)), name=HOSTILE[1], description=HOSTILE[2], license=HOSTILE[4]
-    )
-    commit(str(copy.root), changed)
-    return changed
 
 
 def test_equal_arguments_give_equal_bytes(
@@ -140,9 +103,9 @@ def test_an_image_that_cannot_be_decoded_is_a_grey_box(
 def test_what_is_hostile_is_shown_as_text(
     make_dataset: MakeDataset, tmp_path: pathlib.Path
 ) -> None:
-    manifest = hostile(make_dataset)
+    manifest = hostile_dataset(make_dataset)
     reader, _ = report(manifest, tmp_path / "page", pictures=100)
-    for text in HOSTILE[:5]:
+    for text in HOSTILE:
         assert shown(text) in reader.texts
     scripts = [attrs for tag, attrs in reader.tags if tag == "script"]
     assert len([attrs for attrs in scripts if not attrs]) == 4
@@ -211,24 +174,3 @@ def test_a_gallery_out_of_range_is_refused(
 ) -> None:
     with pytest.raises(RefusedError, match="--gallery"):
         report(make_dataset(5), tmp_path / "page", pictures=-1)
-
-
-@pytest.mark.peer
-@pytest.mark.parametrize("width", [360, 1400])
-def test_a_browser_draws_every_chart_and_runs_nothing_else(
-    make_dataset: MakeDataset, tmp_path: pathlib.Path, width: int
-) -> None:
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("chromium is not installed")
-    manifest = hostile(make_dataset)
-    report(manifest, tmp_path / "page.html")
-    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000",
-             f"--window-size={width},900", f"--user-data-dir={tmp_path}/profile", "--dump-dom",
-             f"file://{tmp_path}/page.html"]  # fmt: skip
-    done = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603
-    charts = done.stdout.count('data-chart="')
-    assert charts > 5
-    assert done.stdout.count('data-drawn="yes"') == charts
-    assert "owned" not in re.findall(r"<title>(.*?)</title>", done.stdout)[0].split("report")[-1]
-    assert "CONSOLE" not in done.stderr

@@ -211,7 +211,7 @@ def are_near(one: Row, other: Row, settings: DedupSettings) -> bool:
             levels = rule.chroma_max_graphic if graphic else rule.chroma_max
             apart = (int.from_bytes(bits) ^ int.from_bytes(bits_too)).bit_count()
             colours = sum(abs(a - b) for a, b in zip(chroma, chroma_too, strict=True))
-            gray = rule.match_gray and (flags ^ flags_too) & GRAY
+            gray = rule.match_gray and not graphic and (flags ^ flags_too) & GRAY
             if apart <= limit and (gray or colours <= 32 * levels):
                 return True
     return False

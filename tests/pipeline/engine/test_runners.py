@@ -15,8 +15,8 @@ import pytest
 
 from manifests.base.errors import OpenwitError, RefusedError
 from pipeline.engine.driver import open_driver
+from pipeline.engine.jobs.reach import check_reachable
 from pipeline.engine.options import EngineSettings
-from pipeline.engine.reach import check_reachable
 from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
 from tests.pipeline.engine.engine_kernels import make_step, make_units, sort_step

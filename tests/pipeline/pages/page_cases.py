@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from pipeline.pages.candidates import ElementDrops, add_candidates
+from pipeline.pages.candidates import CandidateBatch, ElementDrops
 from pipeline.pages.columns import CandidateColumns, PageValues
 from pipeline.pages.html import parse_page
 from pipeline.pages.image_elements import CandidateRules
@@ -56,23 +56,23 @@ def find_in(
     page = parse_page(data, "utf-8", limits, rules.text_sources)
     assert page is not None
     columns, drops = CandidateColumns(), ElementDrops()
-    columns.open_page(
-        PageValues(
-            page_url=PAGE_URL,
-            page_lang=None,
-            charset="UTF-8",
-            license_url=None,
-            license_source=None,
-            optout=(),
-            page_tdm=None,
-            source_file="x.warc.gz",
-            source_offset=0,
-            source_length=1,
-            record_id=None,
-            record_date=None,
-        )
+    values = PageValues(
+        page_url=PAGE_URL,
+        page_lang=None,
+        charset="UTF-8",
+        license_url=None,
+        license_source=None,
+        optout=(),
+        page_tdm=None,
+        source_file="x.warc.gz",
+        source_offset=0,
+        source_length=1,
+        record_id=None,
+        record_date=None,
     )
-    seen = add_candidates(page, PAGE_URL, rules, flags, columns, drops)
+    batch = CandidateBatch(rules, columns, drops)
+    seen = batch.add_page(page, values, flags)
+    batch.judge()
     rows = columns.to_batch().to_pylist()
     assert seen == len(rows) + drops.counts.total() + len(drops.rows)
     counts = {str(reason): count for reason, count in drops.counts.items()}

@@ -1,7 +1,6 @@
 import datetime
 
 from pipeline.pages.columns import CandidateColumns, PageValues
-from pipeline.pages.texts import read_texts
 from pipeline.records import CANDIDATES
 
 
@@ -27,20 +26,25 @@ def test_no_rows_are_a_batch_of_the_schema() -> None:
     assert (batch.num_rows, batch.schema) == (0, CANDIDATES)
 
 
+def _add(columns: CandidateColumns, page: int, url: str | None, position: int) -> None:
+    rows = columns.rows
+    rows.pages.append(page)
+    rows.positions.append(position)
+    rows.urls.append(url)
+    rows.url_sources.append("src")
+    rows.sizes.append((10, None))
+    rows.flags.append(("svg",))
+    rows.texts.append((("alt", "x", " x"), ("title", "y", None)))
+
+
 def test_rows_carry_the_values_of_their_page() -> None:
     columns = CandidateColumns()
-    for page in "abc":
-        columns.open_page(_values(f"https://{page}/"))
-        for position in range("acb".index(page)):
-            columns.append(
-                url=f"https://{page}/{position}.jpg",
-                url_source="src",
-                position=position,
-                size_px=(10, None),
-                flags=("svg",),
-                texts=read_texts([("alt", " x"), ("title", "y")]),
-            )
-    assert len(columns) == 3
+    for name in "abc":
+        page = columns.open_page(_values(f"https://{name}/"))
+        for position in range("acb".index(name)):
+            _add(columns, page, f"https://{name}/{position}.jpg", position)
+            _add(columns, page, None, 100)
+    assert columns.pages == 3
     rows = columns.to_batch().to_pylist()
     assert [row["url"] for row in rows] == ["https://b/0.jpg", "https://b/1.jpg", "https://c/0.jpg"]
     assert [row["page_url"] for row in rows] == ["https://b/", "https://b/", "https://c/"]
@@ -58,17 +62,11 @@ def test_rows_carry_the_values_of_their_page() -> None:
 def test_the_license_of_an_image_beats_that_of_its_page() -> None:
     columns = CandidateColumns()
     for license_url in (None, "https://l/page"):
-        columns.open_page(_values("https://a/", license_url))
+        page = columns.open_page(_values("https://a/", license_url))
         for own in (None, "https://l/own"):
-            columns.append(
-                url="https://a/i.jpg",
-                url_source="src",
-                position=0,
-                size_px=(None, None),
-                flags=(),
-                texts=read_texts([("alt", "x")]),
-                license_url=own,
-            )
+            if own:
+                columns.rows.licenses[len(columns.rows.urls)] = own
+            _add(columns, page, "https://a/i.jpg", 0)
     rows = columns.to_batch().to_pylist()
     assert [(row["license_url"], row["license_source"]) for row in rows] == [
         (None, None),

@@ -45,13 +45,14 @@ def test_reachable_means_that_some_text_has_it(
 
 def test_every_kind_of_finding_names_its_query(tmp_path: pathlib.Path) -> None:
     decomposed = unicodedata.normalize("NFD", "café")
-    entries = ["AT&T", "AT & T", decomposed, "x" * 257, "\u200b", " ", "dog", "dog"]
+    entries = ["AT&T", "AT & T", decomposed, "x" * 257, "\u200b", "a\x00b", " ", "dog", "dog"]
     report = check_list(_write(tmp_path, json.dumps(entries)))
     assert [(each.kind, each.query) for each in report.findings] == [
         ("equal_form", "AT & T"),
         ("not_nfc", decomposed),
         ("too_long", "x" * 257),
         ("never_matches", "\u200b"),
+        ("never_matches", "a\x00b"),
         ("empty", " "),
         ("duplicate", "dog"),
     ]

@@ -11,11 +11,12 @@ from pipeline.readers.wat import Entities, WatLink, WatPage, WatReader, crawl_id
 from tests.pipeline.readers.archives import make_record, read
 from tests.pipeline.readers.wats import PAGE_ID, image, make_json, make_wat, wat_record
 
+HEADERS = frozenset({"content-language", "x-robots-tag"})
 NAMES = frozenset({"robots", "og:image"})
 
 
 def read_wat(*records: bytes, name: str = "a.wat.gz", entities: Entities = "auto") -> list[Any]:
-    reader = WatReader(name, entities, NAMES)
+    reader = WatReader(name, entities, NAMES, HEADERS)
     return [reader.read(found) for found in read(b"".join(records)) if isinstance(found, Record)]
 
 
@@ -142,18 +143,35 @@ def test_lone_surrogates_and_bytes_that_are_no_utf8_become_u_fffd() -> None:
     assert [each.alt for each in found.images] == ["a \ufffd b \U0001f600", "\ufffd", "x"]
 
 
-def test_the_last_of_equal_keys_counts() -> None:
-    block = json.dumps(make_json()).encode()
-    links = b'"Links": [{"path": "IMG@/src", "url": "%s"}]'
-    block = block.replace(b'"Links": [', links % b"a" + b", " + links % b"b" + b', "X": [')
-    assert [each.url for each in page_of(wat_record(block)).images] == ["b"]
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])
+def test_the_last_of_equal_keys_counts(separators: tuple[str, str]) -> None:
+    links = '"Links": [{"path": "IMG@/src", "url": "%s"}]'.replace(": ", separators[1])
+    block = json.dumps(make_json(), separators=separators)
+    key = f'"Links"{separators[1]}['
+    block = block.replace(key, f'{links % "a"},{links % "b"},"X":[')
+    assert [each.url for each in page_of(wat_record(block.encode())).images] == ["b"]
+
+
+@pytest.mark.parametrize("behind", ['"X":[{"y":1}]', '"Head":{"Metas":[{"name":"robots"}]}'])
+@pytest.mark.parametrize("gap", ["", " ", "\n"])
+def test_what_follows_the_links_is_read_however_they_end(behind: str, gap: str) -> None:
+    block = json.dumps(make_json([image("a.jpg", "}]")]), separators=(",", ":"))
+    block = block.replace('"href":"/x"}]', f'"href":"/x"}}{gap}],{behind}')
+    found = page_of(wat_record(block.encode()))
+    assert [each.alt for each in found.images] == ["}]"]
+    assert len(found.metas) == behind.count("robots")
+
+
+def _indented(table: Any) -> str:
+    return json.dumps(table, indent=1)
 
 
 @given(st.lists(st.tuples(*(st.text('{}",:[]\\ aIMG@/src', max_size=6),) * 3), max_size=5))
 def test_braces_in_texts_change_nothing(texts: list[tuple[str, str, str]]) -> None:
     links = [image(url, alt, **{key or "title": "t", "title": "x"}) for url, alt, key in texts]
     table = make_json(links)
-    for each in (json.dumps(table), json.dumps(table, indent=1)):
+    layouts = (None, (",", ":"), (" , ", " : "))
+    for each in (*(json.dumps(table, separators=each) for each in layouts), _indented(table)):
         found = page_of(wat_record(each.encode())).images
         assert [(link.url, link.alt, link.title) for link in found] == [
             (link["url"], link["alt"], link["title"]) for link in links
@@ -195,7 +213,7 @@ def test_references_of_old_crawls_are_decoded_once(crawl: str) -> None:
 def test_references_are_decoded_as_crawl_or_setting_say(
     name: str, entities: Entities, decodes: bool, is_unsure: bool
 ) -> None:
-    reader = WatReader(name, entities, NAMES)
+    reader = WatReader(name, entities, NAMES, HEADERS)
     assert (reader.decodes, reader.is_unsure) == (decodes, is_unsure)
 
 

@@ -62,7 +62,8 @@ def make_json(
 
 def make_wat(links: Sequence[Any] = (), **settings: Any) -> bytes:
     """Return a page's metadata record."""
-    return wat_record(json.dumps(make_json(links, **settings), ensure_ascii=False).encode())
+    table = make_json(links, **settings)
+    return wat_record(json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def wat_record(block: bytes) -> bytes:

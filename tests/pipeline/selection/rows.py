@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.format.ids import keyed_hash
+from pipeline.dataset.selected import read_selected
 from pipeline.engine import files
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import FileRecord, UnitRecord
 from pipeline.records import CANDIDATES, DEDUPED
 from pipeline.selection.blocks import RunBlockList
 from pipeline.selection.caps import SelectSettings
+from pipeline.selection.quotas import paired_units
 from pipeline.stages import balance as balance_stage
 from pipeline.stages import match as match_stage
 from pipeline.stages import preselect as preselect_stage
@@ -124,6 +126,8 @@ class Chain:
     preselected_with: PreselectSettings = dataclasses.field(default_factory=PreselectSettings)
     balance_mode: str = "exact"
     counts_file: str = ""
+    deduped: StageRecord | None = None
+    """What was balanced last."""
 
     @property
     def listed(self) -> tuple[str, str]:
@@ -176,11 +180,17 @@ class Chain:
         ]
         edges = [0, *cuts, len(rows)]
         units = [rows[start:stop] for start, stop in itertools.pairwise(edges)]
-        deduped = commit(self.engine, "dedup", DEDUPED, units)
+        self.deduped = commit(self.engine, "dedup", DEDUPED, units)
         settings = BalanceSettings(mode=self.balance_mode)  # type: ignore[arg-type]
         return balance_stage.run(
-            self.engine, settings, self.listed[1], deduped, preselected, blocked=blocked
+            self.engine, settings, self.listed[1], self.deduped, preselected, blocked=blocked
         )
+
+    def selected(self, balanced: Balanced) -> list[Row]:
+        """Return the selected rows of what was balanced last, as `shards` reads them."""
+        assert self.deduped is not None
+        units = paired_units(self.deduped, balanced.pairs)
+        return [row for unit in units for batch in read_selected(unit) for row in batch.to_pylist()]
 
 
 def kept_ids(record: StageRecord) -> set[bytes]:

@@ -14,7 +14,7 @@ from pipeline.selection.choose import (
     choose,
     hash_matches,
     select_probabilities,
-    selected_columns,
+    selected_rows,
     smallest_caps,
 )
 from pipeline.selection.quotas import Quotas
@@ -52,11 +52,12 @@ def test_a_pair_is_kept_iff_one_of_its_queries_selects_it(lists: list[list[int]]
         [query for query in ids if u(pair, KEYS[query]) <= int(quotas.theta[query])]
         for pair, ids in zip(pair_ids(len(lists)).to_pylist(), lists, strict=True)
     ]
-    selected_by, probability = selected_columns(matches, choice, quotas)
-    assert selected_by.to_pylist() == expected
+    rows = selected_rows(pair_ids(len(lists)), matches, choice, quotas)
+    assert rows["selected_by"].to_pylist() == [ids for ids in expected if ids]
+    assert rows["pair_id"] == pair_ids(len(lists)).filter(pa.array(choice.kept))
     assert choice.kept.tolist() == [bool(ids) for ids in expected]
     assert choice.lost.tolist() == np.flatnonzero(~choice.kept).tolist()
-    assert all(0 < value <= 1 for value in probability.to_pylist())
+    assert all(0 < value <= 1 for value in rows["select_prob"].to_pylist())
 
 
 @given(LISTS, st.integers(1, 6))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from filters.queries.select import exact_threshold
 from pipeline.engine.units import Source
 from pipeline.selection import exact
-from pipeline.selection.exact import HASHES, bin_bits
+from pipeline.selection.exact import bin_bits
+from pipeline.selection.survivors import HASHES
 
 
 def test_histograms_fit_in_their_memory() -> None:

@@ -21,7 +21,7 @@ from filters.queries.query_list import (
 )
 from filters.queries.select import ALL, share_threshold
 from manifests.base.errors import OpenwitError
-from pipeline.records import DEDUPED, QUERY_COUNTS, SELECTED
+from pipeline.records import DEDUPED, QUERY_COUNTS, SELECTION
 from pipeline.stages import balance
 from pipeline.stages.preselect import PreselectSettings
 from tests.pipeline.selection.rows import (
@@ -82,7 +82,7 @@ def test_the_selection_of_the_specification(
     chain.balance_mode = mode
     matched = chain.match([make_candidate(i, f"a dog {i}") for i in range(8)])
     balanced = chain.balance(chain.preselect(matched), cuts=[3])
-    assert numbers(read_rows(balanced.pairs)) == kept
+    assert numbers(chain.selected(balanced)) == kept
     [counts] = read_rows(balanced.queries)
     assert counts == {
         "query_id": 0,
@@ -103,7 +103,7 @@ def test_the_selection_of_the_specification(
 def test_exact_selects_the_cap_of_each_head_query_and_all_of_the_others(chain: Chain) -> None:
     chain.cap = 25
     balanced = chain.balance(chain.preselect(chain.match(pool(120))))
-    rows = read_rows(balanced.pairs)
+    rows = chain.selected(balanced)
     selected = collections.Counter(query for row in rows for query in row["selected_by"])
     kept = collections.Counter(query for row in rows for query in row["matched_query_ids"])
     counts = read_rows(balanced.queries)
@@ -154,15 +154,6 @@ def test_exact_after_preselect_is_exact_of_all_that_would_survive(chain: Chain) 
     assert [row["matched"] for row in read_rows(fewer.queries)] == [600, 300, 200, 150, 120, 100]
 
 
-def test_probabilistic_after_preselect_still_means_the_cap(chain: Chain) -> None:
-    chain.cap, chain.balance_mode = 100, "probabilistic"
-    chain.preselected_with = PreselectSettings(expected_yield=0.5)
-    preselected = chain.preselect(chain.match(pool(2000)))
-    balanced = chain.balance(preselected, survival=0.6)
-    for row in read_rows(balanced.queries):
-        assert abs(row["selected"] - 100) <= 5 * 10, row
-
-
 def test_a_query_that_lost_too_many_is_named(chain: Chain) -> None:
     chain.preselected_with = PreselectSettings(expected_yield=1.0)
     balanced = chain.balance(chain.preselect(chain.match(pool(600))), survival=0.2)
@@ -188,7 +179,7 @@ def test_zero_survivors_are_a_result(chain: Chain) -> None:
 
 def test_tables_have_their_schemas(chain: Chain) -> None:
     balanced = chain.balance(chain.preselect(chain.match(pool(30))))
-    for record, schema in ((balanced.pairs, SELECTED), (balanced.queries, QUERY_COUNTS)):
+    for record, schema in ((balanced.pairs, SELECTION), (balanced.queries, QUERY_COUNTS)):
         assert all(pq.read_schema(path).equals(schema) for path in record.paths("part"))
 
 
@@ -248,7 +239,7 @@ def test_counts_equal_a_recount_and_exact_caps_hold(
     )
     matched = chain.match(pool(60))
     balanced = chain.balance(chain.preselect(matched), cuts=[5], survival=0.7)
-    rows = read_rows(balanced.pairs)
+    rows = chain.selected(balanced)
     counted = read_rows(balanced.queries)
     for name, column in [("selected", "selected_by"), ("kept", "matched_query_ids")]:
         again = collections.Counter(query for row in rows for query in row[column])

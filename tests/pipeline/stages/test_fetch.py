@@ -3,6 +3,7 @@ import datetime
 import hashlib
 import io
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Source, Unit
 from pipeline.fetch.image import prepare
 from pipeline.records import FETCHED, IMAGES, MATCHED
+from pipeline.selection.blocks import RunBlockList
 from pipeline.stages.fetch import FetchSettings, run
 
 DATE = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -129,7 +131,10 @@ class Run:
         return record
 
     def fetch(
-        self, settings: FetchSettings | None = None, consent: ConsentSettings | None = None
+        self,
+        settings: FetchSettings | None = None,
+        consent: ConsentSettings | None = None,
+        blocked: Sequence[RunBlockList] = (),
     ) -> StageRecord:
         self.archive.path.write_bytes(self.archive.file.getvalue())
         ordered = sorted(self.pairs, key=lambda row: row["pair_id"])
@@ -140,6 +145,7 @@ class Run:
             str(self.base),
             self.upstream("preselect", part=ordered),
             self.upstream("extract", images=self.archive.rows),
+            blocked=blocked,
         )
 
     def drops(self) -> dict[bytes, tuple[str, str | None]]:

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 from collections.abc import Callable
@@ -8,15 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from filters.consent.decision import ConsentSettings
 from filters.verdict import Drop, DropReason
 from manifests.base.errors import ConfigError
 from pipeline.engine.stage_dir import StageRecord
+from pipeline.fetch.asking.hosts import origins_of
 from pipeline.fetch.outcomes import WAITING
 from pipeline.fetch.settings import FetchSettings
 from pipeline.fetch.web import WebKernel, waiting_rows
 from pipeline.records import MATCHED
+from pipeline.stages.fetch import images_asked_again
 from pipeline.visit.fetcher import Request
 from tests.pipeline.stages.test_fetch import SITE, Run, made, picture, rows_of, stored
 from tests.pipeline.visit.replay import Clock, Replay, Reply
@@ -56,11 +60,10 @@ class FakeWeb:
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> FakeWeb:
     fake, clock = FakeWeb(), Clock()
-    monkeypatch.setattr("pipeline.fetch.web.open_fetcher", lambda settings: Replay(clock, fake))
-    monkeypatch.setattr("pipeline.fetch.web.time.monotonic", clock)
-    from pipeline.fetch.web import _origins
-
-    _origins.cache_clear()
+    hosts = "pipeline.fetch.asking.hosts"
+    monkeypatch.setattr(f"{hosts}.open_fetcher", lambda settings: Replay(clock, fake))
+    monkeypatch.setattr(f"{hosts}.time.monotonic", clock)
+    origins_of.cache_clear()
     return fake
 
 
@@ -243,7 +246,41 @@ def test_known_outcomes_are_not_asked_for_again(made: Run, web: FakeWeb) -> None
     assert [(drop["pair_id"], drop["reason"]) for drop in drops] == [(gone, "http_gone")]
     web.asked.clear()
     made.fetch(dataclasses.replace(WEB, image_size=128))
-    assert len(web.images) == 5
+    assert sorted(web.images) == [f"{SITE}{name}.png" for name in ("0", "1", "2", "new")]
+
+
+def jpeg(seed: int, size: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(picture(seed, size))).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_bodies_stored_as_they_came_serve_other_image_settings(made: Run, web: FakeWeb) -> None:
+    small, large = jpeg(1, 200), jpeg(2, 400)
+    web.replies |= {
+        f"{SITE}small.jpg": Reply(body=small),
+        f"{SITE}large.jpg": Reply(body=large),
+        f"{SITE}gone.jpg": Reply(404),
+        f"{SITE}tiny.jpg": Reply(body=jpeg(3, 70)),
+    }
+    ids = {name: made.pair(f"{name}.jpg") for name in ("small", "large", "gone", "tiny")}
+    first = dataclasses.replace(WEB, keep_original="unchanged", min_image_size=100)
+    made.fetch(first)
+    web.asked.clear()
+    settings = dataclasses.replace(first, image_size=150, min_image_size=64)
+    assert images_asked_again(made.engine.root, settings, ConsentSettings()) == 2
+    record = made.fetch(settings)
+    # One was re-encoded, and whether another is too small is judged anew.
+    assert sorted(web.images) == [f"{SITE}large.jpg", f"{SITE}tiny.jpg"]
+    rows = {row["pair_id"]: row for row in rows_of(record)}
+    assert set(rows) == {ids["small"], ids["large"], ids["tiny"]}
+    row = rows[ids["small"]]
+    assert (row["width"], row["reencoded"], row["http_status"]) == (150, True, 200)
+    assert row["original_sha256"] == hashlib.sha256(small).digest()
+    assert hashlib.sha256(stored(record, row)).digest() == row["sha256"]
+    made.engine.root += "-anew"
+    anew = shown(made.fetch(dataclasses.replace(settings, reuse="never")))
+    assert shown(record) == anew
 
 
 def test_the_evidence_of_consent_is_kept(made: Run, web: FakeWeb) -> None:
@@ -290,12 +327,12 @@ def test_an_image_that_ends_the_process_twice_is_given_up(
         "pipeline.fetch.collect"
     ).fetch.collect.prepared_or_dropped
 
-    def crash(body: bytes, settings: FetchSettings) -> Any:
+    def crash(body: bytes, settings: FetchSettings, blocked: Any) -> Any:
         if body == b"bad":
             raise KeyboardInterrupt
-        return real(body, settings)
+        return real(body, settings, blocked)
 
-    monkeypatch.setattr("pipeline.fetch.web.prepared_or_dropped", crash)
+    monkeypatch.setattr("pipeline.fetch.asking.store.prepared_or_dropped", crash)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             made.fetch(WEB)

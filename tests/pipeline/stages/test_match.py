@@ -74,6 +74,15 @@ def test_equal_pairs_become_one_and_are_counted(chain: Chain) -> None:
     assert len(read_rows(record, "drops")) == 1
 
 
+def test_a_copy_of_an_archive_changes_nothing_but_how_often_pairs_were_seen(chain: Chain) -> None:
+    rows = [make_candidate(number, "a dog", "a cat") for number in range(5)]
+    once = chain.match(rows)
+    twice = chain.match(rows, [row | {"source_file": "copy/a.warc.gz"} for row in rows])
+    assert read_rows(twice) == [row | {"seen": 2} for row in read_rows(once)]
+    assert read_rows(twice, "counts") == read_rows(once, "counts")
+    assert twice.drops == {"duplicate_pair": 10}
+
+
 def test_counts_are_those_of_merged_pairs(chain: Chain) -> None:
     record = chain.match(
         [make_candidate(n % 7, "a dog photo") for n in range(20)],

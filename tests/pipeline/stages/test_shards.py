@@ -5,8 +5,8 @@ import hashlib
 import json
 import pathlib
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,157 +14,9 @@ import pytest
 
 from manifests.base.errors import OpenwitError, RefusedError
 from manifests.format import Manifest, load
-from manifests.format.ids import pair_id
 from manifests.format.naming import ROOT_NAME
-from pipeline.engine.context import Engine
-from pipeline.engine.parts import Sink, drop_rows
-from pipeline.engine.stage_dir import StageRecord
-from pipeline.engine.steps import MapStep
-from pipeline.engine.units import Source, Unit
-from pipeline.records import QUERY_COUNTS, SELECTED
-from pipeline.stages.shards import DatasetSettings, ShardsSettings, run
-
-Row = dict[str, Any]
-INPUTS = [
-    Source(role="input", path=f"/somewhere/{name}", name=name, bytes=7, sha256="0" * 64)
-    for name in ("b.warc.gz", "a.warc.gz")
-]
-
-
-class MakeEngine(Protocol):
-    def __call__(self, root: str) -> Engine: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class _Select:
-    """Writes given rows, their images in a blob, and one drop a unit."""
-
-    rows: Mapping[str, Sequence[Row]]
-
-    def run(self, unit: Unit, sink: Sink) -> None:
-        rows = [dict(row) for row in self.rows[unit.id]]
-        blob = sink.open_blob()
-        for row in rows:
-            row["blob_offset"] = blob.append(row.pop("image"))
-        name = blob.close()
-        for row in rows:
-            row["blob"] = name
-        sink.write(pa.RecordBatch.from_pylist(rows, schema=SELECTED))
-        dropped = hashlib.sha256(unit.id.encode()).digest()[:16]
-        drop = {"pair_id": dropped, "reason": "over_cap", "value": "9", "url": "http://x/"}
-        sink.drop(drop_rows("balance", [drop]))
-        sink.rows_in(len(rows) + 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _CountQueries:
-    rows: int
-
-    def run(self, unit: Unit, sink: Sink) -> None:
-        counts = {"matched": self.rows, "survived": self.rows, "selected": 1, "kept": self.rows}
-        row = {"query_id": 1, "theta": 5, **counts}
-        sink.write(pa.RecordBatch.from_pylist([row], schema=QUERY_COUNTS))
-
-
-def make_row(number: int) -> Row:
-    url, text = f"http://host{number % 3}.example/{number}.jpg", f"a photo of dog {number}"
-    image = b"\xff\xd8" + bytes([number % 256]) * (100 + number)
-    digest = hashlib.sha256(image).digest()
-    return {
-        "pair_id": pair_id(url, text),
-        "url": url,
-        "url_source": "src",
-        "position": 0,
-        "flags": [],
-        "optout": [],
-        "source_file": INPUTS[number % 2].name,
-        "source_offset": number,
-        "text": text,
-        "text_source": "alt",
-        "lang": "en",
-        "matched_query_ids": [1],
-        "seen": 1,
-        "image_source": "archive",
-        "attempts": 1,
-        "redirects": 0,
-        "image_file": "b.warc.gz" if number % 2 else None,
-        "image_record": 3 if number % 2 else None,
-        "original_format": "jpeg",
-        "original_bytes": len(image),
-        "original_sha256": digest,
-        "original_width": 4,
-        "original_height": 4,
-        "animated": False,
-        "width": 4,
-        "height": 4,
-        "sha256": digest,
-        "reencoded": False,
-        "image": image,
-        "blob_bytes": len(image),
-        "image_flags": [],
-        "dedup_hash": bytes(64),
-        "dedup_chroma": bytes(32),
-        "dedup_quality": 1,
-        "dedup_flags": 0,
-        "hash_version": "ow1/p12",
-        "duplicates": 0,
-        "alternates": [{"text": "dog", "source": "title", "url": url, "page_url": None}],
-        "cluster_id": pair_id(url, text),
-        "eval_hits": [],
-        "selected_by": [1],
-        "select_prob": 1.0,
-    }
-
-
-@dataclasses.dataclass
-class Run:
-    """A run up to the selection, and the stage on it."""
-
-    engine: Engine
-    units: Mapping[str, Sequence[Row]]
-    query_list: pathlib.Path
-    cap: int = 20
-
-    def select(self) -> tuple[StageRecord, StageRecord]:
-        step = MapStep(
-            name="balance",
-            stage="balance",
-            version=1,
-            parameters={},
-            outputs={"part": SELECTED},
-            kernel=_Select(self.units),
-        )
-        selected = self.engine.run(step, [Unit(id=name, sources=()) for name in self.units])
-        count = MapStep(
-            name="balance-counts",
-            stage="balance",
-            version=1,
-            parameters={},
-            outputs={"part": QUERY_COUNTS},
-            accounts=False,
-            kernel=_CountQueries(selected.rows_out),
-        )
-        return selected, self.engine.run(count, [Unit(id="0", sources=())], [selected])
-
-    def write(self, shards: ShardsSettings, **about: str) -> Manifest:
-        selected, counts = self.select()
-        run(
-            self.engine,
-            shards,
-            DatasetSettings(**about),
-            selected=selected,
-            query_counts=counts,
-            list_path=str(self.query_list),
-            list_sha256="1" * 64,
-            list_digest="2" * 64,
-            cap=self.cap,
-            history=[selected, counts],
-            inputs=INPUTS,
-            input_kind="warc",
-            config={"select": {"cap": self.cap}},
-        )
-        return load(f"{self.engine.root}/dataset")
-
+from pipeline.stages.shards import ShardsSettings
+from tests.pipeline.stages.shard_cases import Row, Run, by_id, make_row
 
 MakeRun = Callable[..., Run]
 
@@ -182,15 +34,11 @@ def make_run(plain_engine: Any, tmp_path: pathlib.Path) -> MakeRun:
         cut: dict[str, list[Row]] = {f"{unit:05d}-00000000": [] for unit in range(units)}
         for number, row in enumerate(mixed):
             cut[f"{number % units:05d}-00000000"].append(row)
-        ordered = {unit: sorted(part, key=_by_id) for unit, part in cut.items()}
+        ordered = {unit: sorted(part, key=by_id) for unit, part in cut.items()}
         engine = dataclasses.replace(plain_engine, root=str(tmp_path / name))
         return Run(engine, ordered, query_list)
 
     return make
-
-
-def _by_id(row: Row) -> bytes:
-    return bytes(row["pair_id"])
 
 
 def shard_bytes(manifest: Manifest) -> dict[str, bytes]:
@@ -336,10 +184,11 @@ def test_the_funnel_and_the_ledger_agree(make_run: MakeRun) -> None:
     manifest = make_run([make_row(number) for number in range(6)], units=3).write(ShardsSettings())
     assert manifest.funnel is not None
     assert [(line["stage"], line["rows_in"], line["rows_out"]) for line in manifest.funnel] == [
+        ("dedup", 9, 9),
         ("balance", 9, 6),
         ("shards", 6, 6),
     ]
-    assert manifest.funnel[0]["drops"] == {"over_cap": 3}
+    assert manifest.funnel[1]["drops"] == {"over_cap": 3}
     (file,) = manifest.listed("ledger")
     ledger = pq.read_table(manifest.path(file.path)).to_pylist()
     assert sum(row["count"] for row in ledger) == 3

@@ -132,6 +132,8 @@ ROBOTS: list[tuple[Reply, str | None]] = [
     (Reply(304), "robots_unreachable"),
     (Reply(drop=Drop(DropReason.DNS)), "robots_unreachable"),
     (Reply(drop=Drop(DropReason.TIMEOUT, "total")), "robots_unreachable"),
+    (Reply(drop=Drop(DropReason.ADDRESS_REFUSED, "127.0.0.1")), "address_refused"),
+    (Reply(drop=Drop(DropReason.TLS_CERTIFICATE)), "tls_certificate"),
     (Reply(301, headers=("Location: /robots.txt",)), "robots_disallowed"),
     (Reply(301, headers=("Location: ftp://example.com/",)), "robots_disallowed"),
     (Reply(301), "robots_disallowed"),
@@ -143,6 +145,14 @@ def test_what_the_answer_for_robots_means(reply: Reply, expected: str | None) ->
     world = World({f"{SITE}/robots.txt": reply})
     assert reasons(world.visit(f"{SITE}/a")) == {f"{SITE}/a": expected}
     assert (f"{SITE}/a" in world.urls) is (expected is None)
+
+
+def test_an_origin_that_is_refused_is_asked_once() -> None:
+    refused = Reply(drop=Drop(DropReason.ADDRESS_REFUSED, "127.0.0.1"))
+    world = World({f"{SITE}/robots.txt": refused})
+    visits = reasons(world.visit(*(f"{SITE}/{n}" for n in range(5))))
+    assert set(visits.values()) == {"address_refused"}
+    assert world.urls == [f"{SITE}/robots.txt"]
 
 
 def test_denied_robots_may_be_read_as_the_rfc_has_it() -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from manifests.base.errors import AccountingError
 from manifests.format import Manifest
 from tests.trainer.data.conftest import DatasetMaker
 from trainer.data.coverage import Coverage, CoverageState
-from trainer.data.order import Last, Rows, SampleOrder, chunk_rows, hash64
+from trainer.data.order import Last, Rows, chunk_rows, hash64
 from trainer.data.shards import ShardTable, ShardTables, pair_numbers
+from trainer.data.stream import START, Position, SampleOrder
 
 SIZES = (7, 3, 5, 4)
 BATCH = 4
@@ -28,6 +30,7 @@ class Run:
     manifest: Manifest
     last: Last = "carry"
     state: CoverageState = dataclasses.field(default_factory=CoverageState)
+    position: Position = START
     open_shards: int = 2
     change: Callable[[int, Samples], Samples] = lambda step, rows: rows
     """What of a batch is used."""
@@ -44,15 +47,20 @@ class Run:
         )
         self.coverage = Coverage(self.order, tables, self.state)
 
-    def walk(self, steps: int, start: int = 0) -> list[int]:
-        """Return the sums of the epochs that end within these steps."""
+    def walk(self, steps: int) -> list[int]:
+        """Go on by some steps; return the sums of the epochs that end within."""
         sums = []
-        for step, rows in enumerate(itertools.islice(self.order.batches(start), steps), start):
-            self.coverage.add(self.change(step, rows))
-            epoch = self.order.position(step).epoch
-            if self.order.position(step + 1).epoch > epoch:
-                sums.append(self.coverage.finish(epoch))
+        for rows, after in itertools.islice(self.order.batches(self.position), steps):
+            self.coverage.add(self.change(after.samples_seen // BATCH - 1, rows))
+            if after.epoch > self.position.epoch:
+                sums.append(self.coverage.finish(self.position.epoch))
+            self.position = after
         return sums
+
+    def resumed(self, **changes: Any) -> "Run":
+        """The run that goes on from here, as from a checkpoint."""
+        state = self.coverage.state(self.position)
+        return dataclasses.replace(self, state=state, position=self.position, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +112,16 @@ def test_a_sample_lost_before_a_resume_is_found_after_it(manifest: Manifest) -> 
     run = Run(manifest, change=lose)
     run.walk(3)
     with pytest.raises(AccountingError, match="epoch 0"):
-        Run(manifest, state=run.coverage.state(3)).walk(2, start=3)
+        run.resumed().walk(2)
 
 
 @pytest.mark.parametrize("last", ["carry", "drop"])
 def test_sums_go_on_from_any_step(manifest: Manifest, last: Last) -> None:
     run, sums = Run(manifest, last), list[int]()
     whole = Run(manifest, last).walk(12)
-    for step in range(12):
-        sums += run.walk(1, start=step)
-        run = Run(manifest, last, run.coverage.state(step + 1))
+    for _ in range(12):
+        sums += run.walk(1)
+        run = run.resumed()
     assert sums == whole
 
 
@@ -130,18 +138,18 @@ def test_ranks_add_up(manifest: Manifest) -> None:
 
         run = Run(manifest)
         state = CoverageState()
-        for step, batch in enumerate(itertools.islice(run.order.batches(), 5)):
+        for step, (batch, after) in enumerate(itertools.islice(run.order.batches(), 5)):
             # Each step goes on from the state of the one before, as after a resume.
             tables = ShardTables(manifest, seed=3, keep=4)
             coverage = Coverage(run.order, tables, state, reduce_sum=reduce_sum, is_first=rank == 0)
             for _, rows in chunk_rows(batch, 4, rank, 2):
                 coverage.add(rows)
             if step < 4:
-                state = coverage.state(step + 1)
+                state = coverage.state(after)
         return state, coverage.finish(0)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first, second = pool.map(walk_rank, range(2))
     run = Run(manifest)
     run.walk(4)
-    assert first == second == (run.coverage.state(4), *run.walk(1, start=4))
+    assert first == second == (run.coverage.state(run.position), *run.walk(1))

@@ -1,6 +1,7 @@
 """Batches as tensors: the same for any number of workers, with bad samples masked."""
 
 import contextlib
+import dataclasses
 import gc
 import hashlib
 import itertools
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -24,11 +26,13 @@ from torch import Tensor
 
 from manifests.base.errors import OpenwitError
 from manifests.format import Manifest
+from manifests.format.schema import ALTERNATE
 from tests.trainer.data.conftest import DatasetMaker, huge_png, noise_jpeg
 from trainer.data.bad_samples import BadReason
 from trainer.data.loader import Chunk, ChunkDataset, ChunkLoader, Planned, Request, one_ahead
-from trainer.data.order import Ahead, Rows, SampleOrder, chunk_rows
+from trainer.data.order import Rows, chunk_rows, hash64
 from trainer.data.shards import ShardTable, ShardTables
+from trainer.data.stream import START, Ahead, SampleOrder
 from trainer.data.transforms import decode, own_randomness, to_bytes_tensor
 
 T = TypeVar("T")
@@ -68,8 +72,9 @@ def make_order(manifest: Manifest, batch: int = BATCH) -> SampleOrder[ShardTable
 
 
 def planned(manifest: Manifest, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Planned]:
-    batches = make_order(manifest).batches(start, ahead=one_ahead)
-    for step, batch in enumerate(batches, start):
+    before = [START, *(at for _, at in itertools.islice(make_order(manifest).batches(), start))]
+    batches = make_order(manifest).batches(before[-1], ahead=one_ahead)
+    for step, (batch, _) in enumerate(batches, start):
         for number, rows in chunk_rows(batch, BATCH // MICRO, rank, world):
             yield step, number, rows
 
@@ -113,7 +118,7 @@ def test_chunks_are_equal_bit_by_bit_for_any_number_of_workers(
 
 def test_chunks_are_those_of_the_order(manifest: Manifest, chunks: dict[int, list[Chunk]]) -> None:
     batches = itertools.islice(make_order(manifest).batches(), STEPS)
-    keys = [key for rows in batches for key in keys_of(rows)]
+    keys = [key for rows, _ in batches for key in keys_of(rows)]
     assert [key for chunk in chunks[0] for key in keys_of(chunk.rows)] == keys
     assert [(chunk.step, chunk.number) for chunk in chunks[0][:4]] == [
         (0, 0),
@@ -375,3 +380,21 @@ def test_one_ahead_makes_one_item_in_advance_in_the_same_order() -> None:
     assert next(with_thread) == 1
     assert len(made) <= 3
     assert [*with_thread] == [2, 3, 4]
+
+
+def test_texts_are_drawn_anew_in_each_epoch(make_dataset: DatasetMaker) -> None:
+    order = make_order(make_dataset([30]))
+    rows = [order.plan(epoch, 0) for epoch in (0, 1)]
+    for each in rows:
+        captions = each.tables[0].captions.to_pylist()
+        alternates = [[{"text": f"{text}, again", "source": "alt"}] for text in captions]
+        column = pa.array(alternates, pa.list_(ALTERNATE))
+        tables = {0: dataclasses.replace(each.tables[0], alternates=column)}
+        drawn = Request.make(dataclasses.replace(each, tables=tables), SEED, "hash").texts
+        ids = each.gather(lambda table: table.ids).astype(np.uint64)
+        hashes = hash64("text", SEED, int(each.epoch[0]), ids)
+        assert drawn == [
+            captions[row] + (", again" if draw % 2 else "")
+            for row, draw in zip(each.row.tolist(), hashes.tolist(), strict=True)
+        ]
+        assert 5 < sum("again" in text for text in drawn) < 25

@@ -120,12 +120,12 @@ def test_the_sum_of_a_shard_outlives_its_table(make_dataset: DatasetMaker) -> No
     total = sum(hash64("sample", 4, 0, tables.read(0).ids).tolist()) % 2**64
     tables.read(1)
     pathlib.Path(manifest.path("shards/00000000.parquet")).unlink()
-    assert tables.print_sum(0) == total
+    assert tables.print_sum(0, 0) == total
 
 
 def test_the_sum_of_a_shard_not_yet_read_reads_it(make_dataset: DatasetMaker) -> None:
     tables = ShardTables(make_dataset([3, 2]), seed=4, keep=1)
-    assert tables.print_sum(1) == int(tables.read(1).prints.sum(dtype=np.uint64))
+    assert tables.print_sum(0, 1) == int(tables.read(1).prints.sum(dtype=np.uint64))
 
 
 def flip_in_tar(manifest: Manifest) -> None:
@@ -208,7 +208,8 @@ def test_findings_are_told_with_both_values_the_first_20(make_dataset: DatasetMa
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"workers": -1}, "workers must be at least 0, got -1"),
+        ({"workers": -2}, "workers must be at least -1, got -2"),
+        ({"verify_full_below_gb": -1.0}, "verify_full_below_gb must be at least 0, got -1"),
         ({"prefetch": 0}, "prefetch must be at least 1, got 0"),
         ({"open_shards": 0}, "open_shards must be at least 1, got 0"),
         ({"crop_scale": (0.9,)}, r"crop_scale must be two numbers .* got \[0.9\]"),

@@ -1,13 +1,13 @@
 """Gradients in chunks against those of one pass, on the real towers."""
 
-import functools
-
 import pytest
 import torch
 from torch import Tensor
 
 from trainer.losses.accum import backward
-from trainer.losses.clip import LossOutput, clip_loss
+from trainer.losses.config import LossConfig
+from trainer.losses.contrastive import LossOutput, batch_loss
+from trainer.losses.gather import Gather
 from trainer.model import ModelConfig, Towers, build
 
 ROWS, PIECES = 24, 4
@@ -39,8 +39,10 @@ def gradients(towers: Towers, chunks: int, valid: Tensor) -> tuple[dict[str, Ten
         return torch.cat(image_features), torch.cat(text_features)
 
     towers.module.zero_grad()
-    scaled = functools.partial(clip_loss, scale=towers.logit_scale.exp(), valid=valid)
-    output = backward(encode, chunks, lambda i, t: scaled(i, t))
+    scale = towers.logit_scale.exp()
+    output = backward(
+        encode, chunks, lambda i, t: batch_loss(LossConfig(), Gather(), i, t, valid, scale)
+    )
     found = {
         name: each.grad.clone()
         for name, each in towers.module.named_parameters()

@@ -4,9 +4,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from trainer.losses.clip import clip_loss
+from trainer.losses.config import LossConfig
+from trainer.losses.contrastive import LossOutput, batch_loss
+from trainer.losses.gather import Gather
 
 ALL = torch.ones(2, dtype=torch.bool)
+
+
+def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, valid: Tensor) -> LossOutput:
+    return batch_loss(LossConfig(), Gather(), images, texts, valid, scale)
 
 
 def features(rows: int, seed: int) -> Tensor:

@@ -191,3 +191,30 @@ def test_compressed_tars_and_equal_names_are_refused(tmp_path: pathlib.Path) -> 
         from_foreign(str(tmp_path), "webdataset")
     with pytest.raises(RefusedError, match="--caption"):
         from_foreign(str(tmp_path), "webdataset", caption="xml")
+
+
+def test_samples_are_copied_into_our_own_layout(tmp_path: pathlib.Path) -> None:
+    folder, out = tmp_path / "given", str(tmp_path / "out")
+    img2dataset(folder)
+    members = [("a.jpg", jpeg(7)), ("a.txt", b"twice"), ("b.jpg", jpeg(7)), ("b.txt", b"twice"),
+               ("c.txt", b"no image")]  # fmt: skip
+    write_tar(folder / "plain.tar", members)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    built = from_foreign(str(folder), "img2dataset", out=out)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert built.skipped == {"duplicate_pair_id": 1, "no_image": 1}
+    assert verify(out, "deep").by_code == {}
+    beside = from_foreign(str(folder), "img2dataset").manifest
+    assert {row["pair_id"] for row in table(beside)} == {
+        row["pair_id"] for row in table(built.manifest)
+    }
+    assert built.manifest.order == "pair_id"
+    assert [line["drops"] for line in built.manifest.funnel or ()] == [
+        {"failed_to_download": 2}, built.skipped]  # fmt: skip
+    assert built.manifest.parents[-1]["digest"] == beside.digest
+
+
+def test_a_copy_goes_nowhere_near_the_tars(tmp_path: pathlib.Path) -> None:
+    img2dataset(tmp_path / "given")
+    with pytest.raises(RefusedError, match="lies inside"):
+        from_foreign(str(tmp_path / "given"), "img2dataset", out=str(tmp_path / "given" / "out"))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from manifests.base.errors import RefusedError
-from pipeline.engine import reach
-from pipeline.engine.reach import check_reachable
+from pipeline.engine.jobs import reach
+from pipeline.engine.jobs.reach import check_reachable
 
 
 @pytest.fixture

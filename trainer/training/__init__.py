@@ -1,0 +1,1 @@
+"""A training as it goes on: steps, what is counted and written of them, stops and checkpoints."""
