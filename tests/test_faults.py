@@ -100,6 +100,8 @@ def is_committed(folder: pathlib.Path, step: str) -> bool:
     return (folder / "run" / "stages" / step / "stage.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_run_that_may_write_no_more_says_so_and_ends_well_once_it_may(
     finished: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

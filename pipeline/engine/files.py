@@ -168,7 +168,8 @@ class NewFile(io.RawIOBase):
 
     def discard(self) -> None:
         """Close and remove the temporary file, if it is still there."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of bytes that nobody wants, on a full disk
+            self._file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary)
 

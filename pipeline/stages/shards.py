@@ -20,7 +20,7 @@ from manifests.format.schema import sample_schema
 from manifests.format.writer import Layout
 from pipeline.dataset.ranks import COUNTS, CountPrefixes, Ranks, prefix_bits
 from pipeline.dataset.root import DatasetSettings, commit_dataset, make_way
-from pipeline.dataset.samples import WriteShard
+from pipeline.dataset.samples import DATASET, WriteShard
 from pipeline.dataset.tables import Origin
 from pipeline.engine import files
 from pipeline.engine.context import Engine
@@ -149,6 +149,8 @@ def _write(
     digest = spec_digest(step, [deduped, selected, counted])
     spec = f"{digest[:12]}-{generation(step, units)}"
     make_way(engine.root, folder_of(step.name, digest), spec, replace=shards.replace)
+    for folder in ("", "shards", "ledger"):  # which the engine, that sweeps its own, does not know
+        files.sweep(files.join(engine.root, DATASET, folder))
     written = engine.run(step, units, [deduped, selected, counted])
     commit_dataset(
         written,

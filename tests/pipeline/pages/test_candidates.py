@@ -220,6 +220,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 def test_a_page_made_to_be_expensive_is_not(body: str) -> None:
-    start = time.process_time()
-    find_in(body, dataclasses.replace(ALL_TEXTS, max_images=10_000))
-    assert time.process_time() - start < 1
+    seconds: list[float] = []
+    while len(seconds) < 3 and min(seconds, default=2.0) >= 1.0:  # a busy machine must not fail it
+        start = time.process_time()
+        find_in(body, dataclasses.replace(ALL_TEXTS, max_images=10_000))
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 1.0
