@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import datasets
 from benchmarks.harness import MissingError
-from manifests.format import Layout, Manifest, Samples, ShardWriter, commit
+from manifests.format import Layout, Manifest
 from manifests.format.ids import pair_id
-from manifests.format.manifest import tool_record
 from manifests.format.records import ListedFile
-from manifests.format.schema import QUERIES, describe
+from manifests.format.schema import QUERIES
 
 CACHE = pathlib.Path.home() / ".cache" / "openwit" / "emoji"
 VERSION = "16.0.0"
@@ -127,31 +127,10 @@ def write_dataset(
         for number in range(copies[place] if copies else 1)
     ]
     rows.sort(key=lambda row: str(row[0]["pair_id"]))
-    shards = []
-    for shard, start in enumerate(range(0, len(rows), PER_SHARD)):
-        part = rows[start : start + PER_SHARD]
-        batch = pa.RecordBatch.from_pylist([row for row, _ in part], schema=layout.given_schema)
-        samples = Samples(batch, [image for _, image in part])
-        shards.append(ShardWriter(shard, str(root), [samples], layout=layout).write())
-    manifest = Manifest(
-        root=str(root),
-        name="emoji",
-        version="1",
-        description="",
-        license=None,
-        spec=None,
-        tool=tool_record(),
-        schema=describe(layout.schema),
-        config=None,
-        samples_per_shard=PER_SHARD,
-        hash=None,
-        query_list=None,
-        funnel=None,
-        files=(_write_queries(root, [each.name for each in emoji], counts),),
-        shards=tuple(shards),
-    )
-    commit(str(root), manifest)
-    return manifest
+    cuts = (rows[start : start + PER_SHARD] for start in range(0, len(rows), PER_SHARD))
+    parts = (([row for row, _ in cut], [image for _, image in cut]) for cut in cuts)
+    queries = _write_queries(root, [each.name for each in emoji], counts)
+    return datasets.write_dataset(str(root), parts, layout, name="emoji", files=[queries])
 
 
 def _row(emoji: Emoji, vendor: str, query: int, number: int) -> tuple[dict[str, object], bytes]:
@@ -187,6 +166,7 @@ def _write_queries(root: pathlib.Path, names: Sequence[str], counts: Sequence[in
          **dict.fromkeys(("matched", "survived", "selected", "kept"), count)}
         for query, (name, count) in enumerate(zip(names, counts, strict=True))
     ]  # fmt: skip
+    root.mkdir(parents=True, exist_ok=True)
     path = root / "queries.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=QUERIES), path)
     data = path.read_bytes()

@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from benchmarks.datasets import new_manifest
 from benchmarks.harness import MissingError, alternate, report, run
 from benchmarks.manifests_rows import memory, reading, writing
 from manifests.format import Layout, Manifest, Samples, ShardRecord, ShardWriter, commit, load
 from manifests.format.ids import pair_id
-from manifests.format.manifest import tool_record
 from manifests.format.records import StoredFile
-from manifests.format.schema import describe, sample_schema
+from manifests.format.schema import sample_schema
 from manifests.inspection.stats import stats
 from manifests.inspection.verify import verify
 from manifests.report.page import write_report
@@ -101,23 +101,8 @@ def _windows(
 
 
 def _manifest(root: str, shards: list[ShardRecord]) -> Manifest:
-    return Manifest(
-        root=root,
-        name="benchmark",
-        version="1",
-        description="",
-        license=None,
-        spec=None,
-        tool=tool_record(),
-        schema=describe(SCHEMA),
-        config=None,
-        samples_per_shard=PER_SHARD,
-        hash=None,
-        query_list=None,
-        funnel=None,
-        files=(),
-        shards=tuple(shards),
-    )
+    layout = Layout(samples_per_shard=PER_SHARD, schema=SCHEMA)
+    return new_manifest(root, shards, layout, name="benchmark")
 
 
 def hashing(manifest: Manifest, rounds: int) -> tuple[list[dict[str, Any]], dict[str, float]]:

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from PIL import Image
 
+from benchmarks import datasets
 from benchmarks.harness import need
-from manifests.format import Layout, Manifest, Samples, ShardWriter, commit
+from manifests.format import Layout, Manifest
 from manifests.format.ids import pair_id
-from manifests.format.manifest import tool_record
-from manifests.format.schema import describe
 from trainer.config import Plan, load_config, make_plan
 from trainer.data.loader import Chunk, ChunkLoader
 from trainer.data.order import chunk_rows
@@ -51,32 +49,15 @@ def write_dataset(root: pathlib.Path, samples: int, pixels: int) -> Manifest:
     sizes = [size * samples // sum(UNEVEN) for size in UNEVEN]
     layout, images = Layout(samples_per_shard=max(sizes)), pictures(pixels)
     ids = sorted(pair_id(f"http://host.example/{n}.jpg", "x").hex() for n in range(sum(sizes)))
-    shards = []
-    for shard, (start, end) in enumerate(itertools.pairwise(itertools.accumulate([0, *sizes]))):
-        numbers = range(start, end)
-        rows = [_row(ids[n], n, pixels, images[n % DISTINCT]) for n in numbers]
-        batch = pa.RecordBatch.from_pylist(rows, schema=layout.given_schema)
-        given = Samples(batch, [images[n % DISTINCT] for n in numbers])
-        shards.append(ShardWriter(shard, str(root), [given], layout=layout).write())
-    manifest = Manifest(
-        root=str(root),
-        name="bench",
-        version="1",
-        description="",
-        license=None,
-        spec=None,
-        tool=tool_record(),
-        schema=describe(layout.schema),
-        config=None,
-        samples_per_shard=layout.samples_per_shard,
-        hash=None,
-        query_list=None,
-        funnel=None,
-        files=(),
-        shards=tuple(shards),
+    cuts = itertools.pairwise(itertools.accumulate([0, *sizes]))
+    parts = (
+        (
+            [_row(ids[n], n, pixels, images[n % DISTINCT]) for n in range(start, end)],
+            [images[n % DISTINCT] for n in range(start, end)],
+        )
+        for start, end in cuts
     )
-    commit(str(root), manifest)
-    return manifest
+    return datasets.write_dataset(str(root), parts, layout, name="bench")
 
 
 def _row(identity: str, number: int, pixels: int, image: bytes) -> dict[str, Any]:

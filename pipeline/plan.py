@@ -334,7 +334,7 @@ def _cap_lines(caps: Sequence[Mapping[str, Any]]) -> list[str]:
         for each in caps
     ]
     head = "what select.cap would keep of the pairs that matched, from a sample of them:"
-    return ["", head, *table_text(list(rows[0]), rows).split("\n")]
+    return _headed(head, rows)
 
 
 def _site_lines(sites: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -350,6 +350,10 @@ def _site_lines(sites: Sequence[Mapping[str, Any]]) -> list[str]:
         for each in sites
     ]
     head = "the largest sites that fetch would ask, and how long their rests alone take:"
+    return _headed(head, rows)
+
+
+def _headed(head: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["", head, *table_text(list(rows[0]), rows).split("\n")]
 
 

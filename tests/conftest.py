@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from benchmarks.loop import PlainEngine
+from tests.whole_run import make_job, run
 
 # A busy machine must not fail a law.
 hypothesis.settings.register_profile("without_clock", deadline=None)
@@ -23,3 +24,12 @@ def make_engine() -> Callable[[pathlib.Path], PlainEngine]:
 def plain_engine(tmp_path: pathlib.Path) -> PlainEngine:
     """An engine on a temporary ROOT that runs steps in a plain loop."""
     return PlainEngine(root=str(tmp_path / "root"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with a whole run that was finished in one process."""
+    folder = tmp_path_factory.mktemp("one")
+    done = run(make_job(folder), 'engine.mode="memory"')
+    assert done.returncode == 0, done.stderr
+    return folder

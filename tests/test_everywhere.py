@@ -10,19 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.pipeline.engine.test_runners import JOB_SERVICE, POOL, service
-from tests.test_end_to_end import call, make_job, run, run_bytes
 from tests.test_packaging import build_wheel
+from tests.whole_run import call, make_job, run, run_bytes
 
 DATASET = ("run", "dataset")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder with a run that was finished in one process."""
-    folder = tmp_path_factory.mktemp("one")
-    done = run(make_job(folder), 'engine.mode="memory"')
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,23 +12,13 @@ import pytest
 
 from pipeline.engine.stage_dir import spec_digest
 from pipeline.engine.work import run_unit
-from tests.pipeline.engine.engine_kernels import make_step, make_units
-from tests.pipeline.engine.test_driver import tree
-from tests.test_end_to_end import ROOT, command, make_job, run, run_bytes
+from tests.pipeline.engine.engine_kernels import make_step, make_units, tree
+from tests.whole_run import ROOT, command, make_job, run, run_bytes
 
 KILLS = 50
 SHORTEST_SECONDS = 1.0
 """Before this a run has only imported."""
 POLL_SECONDS = 0.002
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder with a run that was never disturbed."""
-    folder = tmp_path_factory.mktemp("one")
-    done = run(make_job(folder), 'engine.mode="memory"')
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 def start(config: pathlib.Path) -> subprocess.Popen[bytes]:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.base import storage
-from manifests.format.checks.members import reuse_memory
 from manifests.format.checks.samples import check_samples
 from manifests.format.reader import ShardReader
 from manifests.format.records import DEEP, Finding, Level, ListedFile, ShardRecord
@@ -109,7 +108,6 @@ def _check_shard(task: Task, shard: ShardRecord, report: Report, findings: Findi
             findings.add(reader.check_sha256(file))
         findings.add(reader.check_footer())
         return {}
-    reuse_memory()
     check = check_samples(
         reader,
         sorted_ids=task.sorted_ids,

@@ -25,17 +25,6 @@ def differing_keys(data: bytes, expected: bytes) -> set[str]:
     return {name[:50] for name in names} or {"written in another way"}
 
 
-def reuse_memory() -> None:
-    """Let Pillow decode into the memory of the images before, not into fresh pages.
-
-    It holds for the whole process, so a worker calls it. An eighth of the time at 512 px.
-    """
-    from PIL import Image
-
-    # What the variable PILLOW_BLOCKS_MAX sets, if it is there when Pillow is imported.
-    Image.core.set_blocks_max(2)  # type: ignore[attr-defined]
-
-
 def decode_problem(
     data: bytes, row: Mapping[str, Any], formats: tuple[str, ...] = FORMATS
 ) -> tuple[str, str]:

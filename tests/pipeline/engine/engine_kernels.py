@@ -1,22 +1,30 @@
 """Small kernels in an importable module, as worker processes need them."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.engine import files
+from pipeline.engine.driver import open_driver
+from pipeline.engine.options import EngineSettings
 from pipeline.engine.parts import Sink, drop_rows, read_batches
+from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.steps import MapStep, Packet, ShuffleStep
 from pipeline.engine.units import Source, Unit
 
 ROWS = pa.schema([pa.field("key", pa.binary(16), nullable=False), ("number", pa.int64())])
 BUCKETS = 4
+COUNTS = (100, 0, 5000, 37, 12)
+"""Rows of the usual units."""
+REPOSITORY = pathlib.Path(__file__).parents[3]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,3 +133,32 @@ def make_units(folder: pathlib.Path, counts: Iterable[int]) -> list[Unit]:
         )
         units.append(Unit(id=f"{index:016x}", sources=(source,)))
     return units
+
+
+def settings(mode: str, **values: object) -> EngineSettings:
+    return EngineSettings(mode=mode, workers=2, **values)  # type: ignore[arg-type]
+
+
+def run_both(
+    root: pathlib.Path,
+    units: Sequence[Unit],
+    mode: str = "memory",
+    make: MapStep | None = None,
+    *,
+    pool: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> StageRecord:
+    """Run both steps; return the record of the second."""
+    with open_driver(str(root), settings(mode, pool=pool), options=options) as engine:
+        made = engine.run(make or make_step(), units)
+        return engine.run(sort_step(), made.next_units("part"), [made])
+
+
+def tree(root: pathlib.Path) -> dict[str, str]:
+    """All files of a ROOT but those of `runs/`, with their digests."""
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+        if path.relative_to(root).parts[0] != "runs"
+    }

@@ -1,61 +1,27 @@
 """Whole jobs on Beam: equal bytes in every mode, nothing done twice, failures named."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 
 import pytest
 
 from manifests.base.errors import AccountingError, OpenwitError, RefusedError
 from pipeline.engine.driver import open_driver
-from pipeline.engine.options import EngineSettings
-from pipeline.engine.stage_dir import StageRecord
-from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
-from tests.pipeline.engine.engine_kernels import make_step, make_units, sort_step
-
-COUNTS = (100, 0, 5000, 37, 12)
-REPOSITORY = pathlib.Path(__file__).parents[3]
-
-
-def settings(mode: str, **values: object) -> EngineSettings:
-    return EngineSettings(mode=mode, workers=2, **values)  # type: ignore[arg-type]
-
-
-def tree(root: pathlib.Path) -> dict[str, str]:
-    """All files of a ROOT but those of `runs/`, with their digests."""
-    paths = [path for path in sorted(root.rglob("*")) if path.is_file()]
-    return {
-        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-        if path.relative_to(root).parts[0] != "runs"
-    }
-
-
-def run_both(
-    root: pathlib.Path, units: Sequence[Unit], mode: str = "memory", make: MapStep | None = None
-) -> StageRecord:
-    with open_driver(str(root), settings(mode)) as engine:
-        made = engine.run(make or make_step(), units)
-        return engine.run(sort_step(), made.next_units("part"), [made])
-
-
-@pytest.fixture(scope="module")
-def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
-    return make_units(tmp_path_factory.mktemp("inputs"), COUNTS)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, units: list[Unit]) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("reference")
-    run_both(root, units)
-    return tree(root)
+from tests.pipeline.engine.engine_kernels import (
+    REPOSITORY,
+    make_step,
+    make_units,
+    run_both,
+    settings,
+    sort_step,
+    tree,
+)
 
 
 def test_every_row_arrives_in_the_order_of_its_key(
@@ -86,8 +52,7 @@ def test_a_second_run_does_nothing_and_imports_no_beam(
     run_both(tmp_path, units)
     script = (
         "import sys, pathlib\n"
-        "from tests.pipeline.engine.engine_kernels import make_step, make_units, sort_step\n"
-        "from tests.pipeline.engine.test_driver import COUNTS, run_both\n"
+        "from tests.pipeline.engine.engine_kernels import COUNTS, make_step, make_units, run_both\n"
         f"run_both(pathlib.Path({str(tmp_path)!r}),"
         f" make_units(pathlib.Path({str(tmp_path / 'runs')!r}), COUNTS))\n"
         "assert 'apache_beam' not in sys.modules\n"
@@ -264,8 +229,7 @@ def test_a_killed_driver_leaves_no_worker_and_the_next_run_gives_the_same_bytes(
 ) -> None:
     script = (
         "import pathlib\n"
-        "from tests.pipeline.engine.engine_kernels import make_step, make_units\n"
-        "from tests.pipeline.engine.test_driver import COUNTS, run_both\n"
+        "from tests.pipeline.engine.engine_kernels import COUNTS, make_step, make_units, run_both\n"
         f"root = pathlib.Path({str(tmp_path)!r})\n"
         "units = make_units(root / 'in', COUNTS)\n"
         f"run_both(root / 'root', units, {mode!r}, make_step(seconds=0.5))\n"
@@ -288,8 +252,7 @@ def test_a_killed_driver_leaves_no_worker_and_the_next_run_gives_the_same_bytes(
 def test_ctrl_c_ends_the_run_and_its_workers(tmp_path: pathlib.Path, mode: str) -> None:
     script = (
         "import pathlib, sys\n"
-        "from tests.pipeline.engine.engine_kernels import make_step, make_units\n"
-        "from tests.pipeline.engine.test_driver import COUNTS, run_both\n"
+        "from tests.pipeline.engine.engine_kernels import COUNTS, make_step, make_units, run_both\n"
         f"root = pathlib.Path({str(tmp_path)!r})\n"
         "units = make_units(root / 'in', COUNTS)\n"
         "try:\n"

@@ -8,19 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from manifests.base.errors import OpenwitError, RefusedError
-from pipeline.engine.driver import open_driver
 from pipeline.engine.jobs.reach import check_reachable
-from pipeline.engine.options import EngineSettings
-from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Unit
-from tests.pipeline.engine.engine_kernels import make_step, make_units, sort_step
-from tests.pipeline.engine.test_driver import COUNTS, REPOSITORY, run_both, tree
+from tests.pipeline.engine.engine_kernels import REPOSITORY, make_step, run_both, tree
 
 POOL = "apache_beam.runners.worker.worker_pool_main"
 JOB_SERVICE = "apache_beam.runners.portability.local_job_service_main"
@@ -60,33 +55,6 @@ def answers(port: int) -> bool:
     return False
 
 
-def run_there(
-    root: pathlib.Path,
-    units: list[Unit],
-    *,
-    pool: str = "",
-    options: Mapping[str, Any] | None = None,
-    make: MapStep | None = None,
-) -> None:
-    mode = "pool" if pool else "auto"
-    chosen = EngineSettings(mode=mode, workers=2, pool=pool)  # type: ignore[arg-type]
-    with open_driver(str(root), chosen, options=options) as engine:
-        made = engine.run(make or make_step(), units)
-        engine.run(sort_step(), made.next_units("part"), [made])
-
-
-@pytest.fixture(scope="module")
-def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
-    return make_units(tmp_path_factory.mktemp("inputs"), COUNTS)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, units: list[Unit]) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("reference")
-    run_both(root, units)
-    return tree(root)
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with service(POOL, "--service_port", tmp_path_factory.mktemp("pool")) as address:
@@ -102,7 +70,7 @@ def job_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_worker_pool_in_another_folder_gives_the_same_bytes(
     tmp_path: pathlib.Path, units: list[Unit], reference: dict[str, str], pool: str
 ) -> None:
-    run_there(tmp_path, units, pool=pool)
+    run_both(tmp_path, units, "pool", pool=pool)
     assert tree(tmp_path) == reference
 
 
@@ -112,9 +80,9 @@ def test_a_killed_worker_of_a_pool_ends_the_run_soon_and_the_next_run_goes_on(
     deadly = make_step(die_once=str(tmp_path / "marker"))
     start = time.monotonic()
     with pytest.raises(OpenwitError, match=r"make: worker pool localhost:\d+: a worker ended"):
-        run_there(tmp_path / "root", units, pool=pool, make=deadly)
+        run_both(tmp_path / "root", units, "pool", pool=pool, make=deadly)
     assert time.monotonic() - start < 20
-    run_there(tmp_path / "root", units, pool=pool, make=deadly)
+    run_both(tmp_path / "root", units, "pool", pool=pool, make=deadly)
     assert tree(tmp_path / "root") == reference
 
 
@@ -133,7 +101,7 @@ def test_a_job_service_gives_the_same_bytes(
         "environment_type": environment,
         **({"environment_config": pool} if environment == "EXTERNAL" else {}),
     }
-    run_there(tmp_path, units, options=options)
+    run_both(tmp_path, units, "auto", options=options)
     assert tree(tmp_path) == reference
 
 
@@ -146,7 +114,7 @@ def test_a_failed_unit_is_named_behind_a_job_service(
         "environment_type": "LOOPBACK",
     }
     with pytest.raises(OpenwitError, match="make unit 0000000000000002: RuntimeError: in-2"):
-        run_there(tmp_path, units, options=options, make=make_step(fail_on="in-2"))
+        run_both(tmp_path, units, "auto", options=options, make=make_step(fail_on="in-2"))
 
 
 @pytest.mark.slow
@@ -162,5 +130,5 @@ def test_flink_inside_its_job_server_gives_the_same_bytes(
         check_reachable(str(tmp_path), "", options)
     except RefusedError as error:
         pytest.skip(f"jar not found: {error}")
-    run_there(tmp_path, units, options=options)
+    run_both(tmp_path, units, "auto", options=options)
     assert tree(tmp_path) == reference
