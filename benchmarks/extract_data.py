@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 
 from benchmarks.harness import MissingError, need
+from pipeline.pages.image_url import STRONG_LAZY
 
 DATE = "2024-05-06T07:08:09Z"
 SUFFIXES = (".html", ".htm")
@@ -172,6 +173,9 @@ def repeated(pages: dict[str, bytes], times: int) -> Iterator[tuple[str, bytes]]
 def hostile_pages() -> dict[str, bytes]:
     """Return pages made to be expensive."""
     marks = "a" + "\u0301\u0327" * 4000
+    placeholders = ",".join(f"{number}/1x1.gif {number + 1}w" for number in range(256))
+    sources = f'<source srcset="{placeholders}">' * 64
+    lazy = " ".join(f"{name}=1x1.gif" for name in STRONG_LAZY)
     return {
         "nested": b"<div>" * 100_000 + b"<img src=a.jpg alt=x>",
         "attributes": b"<img " + b" ".join(b"a%d=1" % n for n in range(100_000)) + b" src=a alt=b>",
@@ -187,6 +191,8 @@ def hostile_pages() -> dict[str, bytes]:
         "figures": b"<figure><figcaption>x</figcaption><img src=a.jpg alt=x>" * 60_000,
         "noscripts": b"<img src=a.gif alt=x><noscript><img src=b.jpg></noscript>" * 80_000,
         "pictures": b"<picture><source srcset=a.jpg><img alt=x></picture>" * 90_000,
+        "one picture": f"<picture>{sources}{'<img alt=x>' * 10_000}</picture>".encode(),
+        "lazy": f"<img alt=x {lazy}>".encode() * 10_000,
         "formatting": b"<b><i><u><a href=x><font>" * 40_000 + b"<img src=a.jpg alt=x>",
         "tables": b"<table><td>" * 60_000 + b"<img src=a.jpg alt=x>" * 1000,
     }

@@ -76,6 +76,7 @@ class CandidateBatch:
         self._images: list[ImageElement | None] = []
         self._raws: list[tuple[tuple[str, str], ...]] = []  # (source, value), as found
         self._joined: dict[int, Joined] = {}  # of pages whose images learn from each other
+        self._choosers: dict[int, UrlChooser] = {}  # by page, of those asked for
 
     def __len__(self) -> int:
         """Return the number of images that wait."""
@@ -203,13 +204,14 @@ class CandidateBatch:
 
     def _choose(self, place: int, image: ImageElement) -> Chosen | DropReason:
         number = self._pages[place]
-        chooser = UrlChooser(
-            page_url=self._page_urls[number],
-            base=self._bases[number],
-            rule=self._rules.url_rule,
-            max_srcset_width=self._rules.max_srcset_width,
-        )
-        return chooser.choose(image, None)
+        if number not in self._choosers:
+            self._choosers[number] = UrlChooser(
+                page_url=self._page_urls[number],
+                base=self._bases[number],
+                rule=self._rules.url_rule,
+                max_srcset_width=self._rules.max_srcset_width,
+            )
+        return self._choosers[number].choose(image, None)
 
     def _drop_repeats(self, rows: Rows) -> None:
         """Drop what repeats both URL and texts of an image before it on its page."""

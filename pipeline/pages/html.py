@@ -100,9 +100,11 @@ def _parse(body: bytes, charset: str | None) -> Document:
 
 
 def _cut_tags(body: bytes, max_tags: int) -> tuple[bytes, bool]:
-    if len(body) <= max_tags or body.count(b"<") <= max_tags:
+    if len(body) <= max_tags:
         return body, False
-    is_tag = np.frombuffer(body, np.uint8) == ord("<")
+    is_tag = np.frombuffer(body, np.uint8) == ord("<")  # faster than bytes.count
+    if np.count_nonzero(is_tag) <= max_tags:
+        return body, False
     return body[: np.flatnonzero(is_tag)[max_tags]], True
 
 

@@ -61,6 +61,10 @@ PLACEHOLDER_WORDS = (
 """A file name with one of these may be that of a placeholder."""
 _NAME_CHARACTERS = 200
 """Looked at, of a path's last segment: the first pattern below may take the square of it."""
+MAX_WORK = 200_000
+"""Of one page, in candidates of srcsets that are read; a URL that is resolved is worth ten. What
+comes after counts as too many images. 4,000 lazy images with a srcset of 20 each are half of it."""
+_URL_WORK = 10
 _WORD = rf"(?:{'|'.join(PLACEHOLDER_WORDS[:-1])}|(?<!\d)1x1(?!\d))"  # 311x113 is a size
 _PLACEHOLDER = re.compile(rf"{_WORD}[\w-]*\.(gif|png|svg|jpe?g|webp)$", re.ASCII)
 _WHOLE_WORD = re.compile(rf"(?<![a-z]){_WORD}(?![a-z])", re.ASCII)
@@ -77,14 +81,15 @@ class Chosen(NamedTuple):
     """Whether it looks like a placeholder, and nothing else was there."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class UrlChooser:
-    """Chooses the URL of each image of a page."""
+    """Chooses the URL of each image of a page; one for a page, since all share its work."""
 
     page_url: str
     base: str
     rule: UrlRule
     max_srcset_width: int
+    _work_left: int = MAX_WORK
 
     def choose(self, element: ImageElement, twin: ImageElement | None) -> Chosen | DropReason:
         """Return the URL of an image, or why its first value is none.
@@ -93,6 +98,8 @@ class UrlChooser:
             element: the image.
             twin: the image that stands for it in a noscript beside it.
         """
+        if self._work_left <= 0:
+            return DropReason.TOO_MANY_IMAGES
         src = None if twin else src_asked_first(element, self.rule)
         found = self.judge(src, "src") if src is not None else None
         if isinstance(found, Chosen) and not found.is_suspect:
@@ -144,11 +151,17 @@ class UrlChooser:
             yield "noscript", found.url, False
 
     def _from_set(self, raw: str, source: str) -> Chosen | DropReason:
+        if self._work_left <= 0:
+            return DropReason.TOO_MANY_IMAGES
         candidates = by_preference(parse_srcset(raw), self.max_srcset_width)
+        self._work_left -= len(candidates)
         return _first_usable(self.judge(each.url, source) for each in candidates)
 
     def judge(self, raw: str, source: str) -> Chosen | DropReason:
         """Return the URL of one raw value, or why it is none."""
+        if self._work_left <= 0:
+            return DropReason.TOO_MANY_IMAGES
+        self._work_left -= _URL_WORK
         text = raw.strip(_BLANKS)
         if text in _NO_URLS or _is_template(text):
             return DropReason.NO_URL

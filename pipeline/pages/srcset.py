@@ -55,6 +55,8 @@ def by_preference(candidates: list[SourceCandidate], max_width_px: int) -> list[
     If any has a width, only those count: the largest up to `max_width_px`, then the smallest above.
     Else the largest density up to 2, then the smallest above. Equal ones stay in order.
     """
+    if len(candidates) < 2:
+        return candidates
     wide = [(each.width_px, each) for each in candidates if each.width_px is not None]
     if wide:
         return _sorted(wide, max_width_px)

@@ -282,3 +282,24 @@ def test_urls_belong_to_the_base_and_are_neither_it_nor_the_page() -> None:
     assert chooser.judge("a.jpg", "src") == Chosen("https://cdn.example/i/a.jpg", "src")
     assert chooser.judge(".", "src") is DropReason.NO_URL
     assert chooser.judge(PAGE, "src") is DropReason.NO_URL
+
+
+def test_the_images_of_a_page_share_bounded_work() -> None:
+    chooser = UrlChooser(page_url=PAGE, base=PAGE, rule="best", max_srcset_width=2048)
+    nothing = ",".join(f"{number}/1x1.gif {number + 1}w" for number in range(256))
+    picture = _element({"alt": "x"}, *[{"srcset": nothing}] * 64)  # 16,384 URLs, none of an image
+    found = [chooser.choose(picture, None) for _ in range(10_000)]
+    assert found == [
+        *[DropReason.PLACEHOLDER] * 2,
+        *[DropReason.TOO_MANY_IMAGES] * 9_998,
+    ]
+    assert chooser.choose(_element({"src": "a.jpg"}), None) is DropReason.TOO_MANY_IMAGES
+
+
+def test_a_page_of_4000_lazy_images_with_sets_is_read_whole() -> None:
+    chooser = UrlChooser(page_url=PAGE, base=PAGE, rule="best", max_srcset_width=2048)
+    widths = ", ".join(f"a-{width}.jpg {width}w" for width in range(100, 2_100, 100))
+    images = [_element({"src": "spacer.gif", "data-srcset": widths})] * 4_000
+    assert {chooser.choose(image, None) for image in images} == {
+        Chosen(f"{IMAGES}a-2000.jpg", "lazy:data-srcset")
+    }
