@@ -38,7 +38,7 @@ run: setup
 	$(BIN)/python examples/gimp_manual/run.py --out "$(OUT)" $(if $(QUICK),--quick)
 
 test: setup peers
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow and not gpu"
 
 slow: setup
 	$(BIN)/pytest -m "slow and not gpu"

@@ -70,6 +70,7 @@ EXTRAS = {
         "py3langid>=0.4,<0.5",
         "pytest>=8.3",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "robotspy>=0.13",
         "ruff>=0.8",
         "scipy>=1.13",

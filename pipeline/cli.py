@@ -1,53 +1,28 @@
 """`openwit-pipeline`: web archives to a dataset."""
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
 
 from filters.queries.match_form import Case
 from filters.queries.matcher import Mode
+from manifests.base.application import AsJson, Settings, group, make_app, show_result
 from manifests.base.command import run_app
 from manifests.base.console import table_text
 
-app = typer.Typer(
-    name="openwit-pipeline",
-    help="Web archives to an image-text dataset. With --debug, an unexpected error shows where.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = make_app("openwit-pipeline", "Web archives to an image-text dataset.")
+queries = group("Query lists: build one, look for queries that cannot match, show what is in one.")
+hashes = group(
+    "Hash files of evaluation sets, block lists and published datasets, for stage dedup."
 )
-
-queries = typer.Typer(
-    help="Query lists: build one, look for queries that cannot match, show what is in one.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-app.add_typer(queries, name="queries")
-
-hashes = typer.Typer(
-    help="Hash files of evaluation sets, block lists and published datasets, for stage dedup.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-app.add_typer(hashes, name="hashes")
-
-inputs = typer.Typer(
-    help="Where archives are to be had.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(inputs, name="inputs")
+inputs = group("Where archives are to be had.")
+for each, name in ((queries, "queries"), (hashes, "hashes"), (inputs, "inputs")):
+    app.add_typer(each, name=name)
 
 Config = Annotated[str, typer.Argument(help="The run's configuration, a TOML file.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=VALUE", help="Set one setting; may be repeated."),
-]
 Force = Annotated[str, typer.Option(metavar="STAGE", help="Do this stage again from its start.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ArchiveKind = Literal["warc", "wat"]
 ListFile = Annotated[str, typer.Argument(help="A list: Parquet, JSON array, or one query a line.")]
 MatchMode = Annotated[Mode, typer.Option(help="How the list will be matched.")]
@@ -55,14 +30,6 @@ MatchCase = Annotated[Case, typer.Option(help="Whether upper and lower case diff
 BeamOptions = Annotated[
     list[str] | None, typer.Argument(metavar="-- BEAM OPTIONS", help="Passed on to Beam.")
 ]
-
-
-@app.callback()
-def _start() -> None:
-    if not {"-h", "--help"} & set(sys.argv):
-        from manifests.base.install import check_install
-
-        check_install()
 
 
 @app.command(epilog="Example: openwit-pipeline run config.toml --set select.cap=1000")
@@ -74,7 +41,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check all, print the plan, write nothing.")
     ] = False,
-    settings: Set = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Run all stages; what is done already is kept. Killed? Run the same command again."""
@@ -91,7 +58,7 @@ def run(
 
 
 @app.command(epilog="Example: openwit-pipeline plan config.toml --json")
-def plan(config: Config, settings: Set = None, as_json: AsJson = False) -> None:
+def plan(config: Config, settings: Settings = None, as_json: AsJson = False) -> None:
     """Say what a run would do and cost, and where each number comes from; exit 2 if it cannot."""
     from pipeline.config import load_config
     from pipeline.workflow import make_plan
@@ -106,7 +73,7 @@ def crawl(
     config: Config,
     beam: BeamOptions = None,
     force: Annotated[bool, typer.Option("--force", help="Begin again.")] = False,
-    settings: Set = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Visit pages from the seeds on and record them as WARC. Killed? Run the same command again."""
@@ -121,7 +88,9 @@ def crawl(
         + "".join(f", {reason} {count:,}" for reason, count in each["drops"].items())
         for each in made["rounds"]
     ]
-    _print(made, [*lines, f"{len(made['archives'])} archives, {made['bytes']:,} bytes"], as_json)
+    show_result(
+        made, [*lines, f"{len(made['archives'])} archives, {made['bytes']:,} bytes"], as_json
+    )
 
 
 @app.command(epilog="Example: openwit-pipeline stage dedup config.toml --force dedup")
@@ -130,7 +99,7 @@ def stage(
     config: Config,
     beam: BeamOptions = None,
     force: Force = "",
-    settings: Set = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Run one stage on what the stages before it have committed."""
@@ -148,7 +117,7 @@ def build(
     config: Config,
     out: Annotated[str, typer.Option(help="The Parquet file to write.")],
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one per core.")] = 0,
-    settings: Set = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a list from the inputs that the table [queries] names."""
@@ -156,7 +125,9 @@ def build(
     from pipeline.queries.build import build_list
 
     made = build_list(load_queries(config, settings or ()), out, workers)
-    _print({"kind": "openwit-queries-build", "out": out, **made.metadata}, made.lines(), as_json)
+    show_result(
+        {"kind": "openwit-queries-build", "out": out, **made.metadata}, made.lines(), as_json
+    )
 
 
 @queries.command(epilog="Example: openwit-pipeline queries check list.parquet --texts texts.txt")
@@ -171,7 +142,7 @@ def check(
     from pipeline.queries.check import check_list
 
     report = check_list(file, mode, case, texts)
-    _print({"kind": "openwit-queries-check", **report.to_json()}, report.lines(), as_json)
+    show_result({"kind": "openwit-queries-check", **report.to_json()}, report.lines(), as_json)
     raise typer.Exit(report.exit_code)
 
 
@@ -193,7 +164,7 @@ def show(
     shown = show_list(
         file, text=text, query=query, source=source, lang=lang, limit=limit, mode=mode, case=case
     )
-    _print({"kind": "openwit-queries-show", **shown}, show_lines(shown), as_json)
+    show_result({"kind": "openwit-queries-show", **shown}, show_lines(shown), as_json)
 
 
 @hashes.command(
@@ -220,7 +191,7 @@ def build_hash_file(
 
     build_hashes(sources, name=name, out=out, kind=kind, stages=stages, skip_bad=skip_bad)
     shown = show_hashes(out)
-    _print({"kind": "openwit-hashes-build", "file": shown}, show_lines(shown), as_json)
+    show_result({"kind": "openwit-hashes-build", "file": shown}, show_lines(shown), as_json)
 
 
 @hashes.command("show", epilog="Example: openwit-pipeline hashes show f.parquet")
@@ -231,7 +202,7 @@ def show_hash_file(
     from pipeline.hashes.show import show_hashes, show_lines
 
     shown = show_hashes(file)
-    _print({"kind": "openwit-hashes-show", "file": shown}, show_lines(shown), as_json)
+    show_result({"kind": "openwit-hashes-show", "file": shown}, show_lines(shown), as_json)
 
 
 @hashes.command("check", epilog="Example: openwit-pipeline hashes check f.parquet")
@@ -243,7 +214,7 @@ def check_hash_files(
 
     found = check_hashes(files)
     value = {"kind": "openwit-hashes-check", "ok": not found, "faults": found}
-    _print(value, found or [f"{len(files)} hash files are whole"], as_json)
+    show_result(value, found or [f"{len(files)} hash files are whole"], as_json)
     raise typer.Exit(1 if found else 0)
 
 
@@ -259,13 +230,13 @@ def commoncrawl(
     from pipeline.readers.commoncrawl import list_inputs
 
     found = list_inputs(crawl_id, kind, sample=sample, seed=seed)
-    _print({"kind": "openwit-inputs", "crawl": crawl_id, "paths": found}, found, as_json)
+    show_result({"kind": "openwit-inputs", "crawl": crawl_id, "paths": found}, found, as_json)
 
 
 def _print_plan(value: dict[str, Any], as_json: bool) -> None:
     from pipeline.plan import plan_lines
 
-    _print(value, plan_lines(value), as_json)
+    show_result(value, plan_lines(value), as_json)
 
 
 def _print_outcome(value: dict[str, Any], as_json: bool) -> None:
@@ -284,15 +255,7 @@ def _print_outcome(value: dict[str, Any], as_json: bool) -> None:
         lines.append(
             f"dataset: {value['samples']:,} samples, {value['digest']}, {value['dataset']}"
         )
-    _print(value, lines, as_json)
-
-
-def _print(value: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(value))
-        return
-    for line in lines:
-        typer.echo(line)
+    show_result(value, lines, as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

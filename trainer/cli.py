@@ -10,28 +10,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from manifests.base.application import make_app
 from manifests.base.command import run_app
 from manifests.base.console import table_text
 from manifests.base.errors import RefusedError
 from trainer.distributed import speaks
 
-app = typer.Typer(
-    name="openwit-train",
-    help="Train and evaluate a CLIP-style model. With --debug, an unexpected error shows where.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def _start() -> None:
-    if not {"-h", "--help"} & set(sys.argv):
-        from manifests.base.install import check_install
-
-        check_install()
+app = make_app("openwit-train", "Train and evaluate a CLIP-style model.")
 
 
 @app.command(epilog="Example: openwit-train run config.toml --output training")

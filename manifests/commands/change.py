@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from manifests.base.application import AsJson, show_result
 from manifests.base.console import bytes_text, say
 from manifests.base.errors import ExitCode, RefusedError
-from manifests.commands.shared import AsJson, Dataset, app, show_result
+from manifests.commands.shared import Dataset, app
 from manifests.format.manifest import load
 from manifests.format.records import Reason
 

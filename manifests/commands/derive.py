@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from manifests.base.application import AsJson, show_result
 from manifests.base.console import say
 from manifests.base.errors import ExitCode, RefusedError
-from manifests.commands.shared import AsJson, Dataset, Out, Quiet, Seed, app, show_result
+from manifests.commands.shared import Dataset, Out, Quiet, Seed, app
 from manifests.format.manifest import Manifest
 from manifests.format.records import By, From, OnDuplicate
 

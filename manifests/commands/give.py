@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from manifests.base import storage
+from manifests.base.application import AsJson, show_result
 from manifests.base.console import bytes_text, say
 from manifests.base.errors import RefusedError
-from manifests.commands.shared import CORES, AsJson, Dataset, app, show_result
+from manifests.commands.shared import CORES, Dataset, app
 from manifests.format.manifest import load
 
 

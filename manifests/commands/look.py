@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from manifests.base.application import AsJson, show_result
 from manifests.base.console import bytes_text, table_text
 from manifests.base.errors import ExitCode, RefusedError
-from manifests.commands.shared import CORES, AsJson, Dataset, Jobs, Quiet, app, show_result
+from manifests.commands.shared import CORES, Dataset, Jobs, Quiet, app
 from manifests.format.manifest import load
 from manifests.format.records import Level
 
