@@ -102,9 +102,14 @@ def load(path: pathlib.Path) -> Image.Image:
 
 
 def tiles(path: pathlib.Path, side: int = TILE_PX) -> Iterator[Image.Image]:
-    """Yield the distinct square tiles of a large picture, `side` px each."""
+    """Yield the distinct square tiles of a large picture, `side` px each.
+
+    What has room for one only is that tile itself, and nothing unrelated.
+    """
     with Image.open(path) as image:
         rgb = image.convert("RGB")
+    if max(rgb.size) < 2 * side:
+        return
     for top in range(0, rgb.height - side + 1, side):
         for left in range(0, rgb.width - side + 1, side):
             yield rgb.crop((left, top, left + side, top + side))

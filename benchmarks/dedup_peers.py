@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ def rgb_of(data: bytes) -> Image.Image:
 
 
 def peers_of() -> dict[str, Callable[[list[bytes]], Edges]]:
-    """Return other libraries at the limits that they recommend, and at 0: name to method.
+    """Return other libraries at the limits that they recommend, and at stricter ones, in steps.
 
     A method takes files and returns pairs of their places that it calls copies.
 
@@ -43,9 +43,9 @@ def peers_of() -> dict[str, Callable[[list[bytes]], Edges]]:
         return np.asarray(imagehash.phash(image).hash, np.uint8).reshape(-1)
 
     methods = {
-        **_within("imagededup", dedup_bits, (10, 0)),
-        **_within("pdqhash", pdq_bits, (31,)),
-        **_within("imagehash", phash_bits, (8, 0)),
+        **_within("imagededup", dedup_bits, range(10, -1, -2)),
+        **_within("pdqhash", pdq_bits, (31, 24, 16, 8, 0)),
+        **_within("imagehash", phash_bits, range(8, -1, -2)),
     }
     try:  # it cannot share an environment with what needs a recent rich
         hasher = harness.need("perception.hashers", "perception").PHash(hash_size=16)
@@ -56,13 +56,13 @@ def peers_of() -> dict[str, Callable[[list[bytes]], Edges]]:
         bits = hasher.compute(np.asarray(image), hash_format="vector")
         return None if bits is None else np.asarray(bits, np.uint8)  # None: flat
 
-    return methods | _within("perception", perception_bits, (51,))  # 0.2 of 256 bits
+    return methods | _within("perception", perception_bits, range(51, -1, -10))  # 0.2 of 256 bits
 
 
 def _within(
     name: str,
     bits_of: Callable[[Image.Image], NDArray[np.uint8] | None],
-    limits: tuple[int, ...],
+    limits: Iterable[int],
 ) -> dict[str, Callable[[list[bytes]], Edges]]:
     """Return the methods that compare all pairs of one kind of hashes, each within a limit."""
     bits = functools.cache(lambda data: bits_of(rgb_of(data)))

@@ -4,7 +4,8 @@
 packages, one of each family, edited in every way of `dedup_edits`; unrelated pictures and tiles of
 the large ones stand between. All methods see the same files. A pair is right if both are of one
 picture. Limits were chosen on the half `tune`; the figures are those of `report`. The rows with
-won, tied, lost compare the 20 kinds of edits with each library, whatever its precision.
+won, tied, lost compare the 20 kinds of edits with each library at the limit that it recommends,
+whatever its precision, and at the widest limit of those tried at which it is as precise as we are.
 """
 
 import dataclasses
@@ -39,6 +40,7 @@ from benchmarks.dedup_peers import Edges, peers_of, rgb_of
 from filters.hashes.matching import Counts, Probes
 from filters.hashes.perceptual import FLAT, GRAPHIC, HashRecord, record
 from manifests.base.console import say
+from pipeline.dedup.audit import wilson
 from pipeline.dedup.settings import DedupSettings
 from pipeline.hashes.sources import canonical_image
 
@@ -47,6 +49,10 @@ ALIKE_LEVELS = 4.0
 
 KINDS = {"thumbnail": "resize"}
 """Edits that count with others of another name."""
+
+
+Table = tuple[dict[str, dict[str, float]], dict[str, tuple[int, int]]]
+"""Recall by edit and method; wrong pairs and all found by method."""
 
 
 @dataclasses.dataclass
@@ -81,36 +87,56 @@ def _measure(quick: bool, half: str, cache: pathlib.Path, json_out: str) -> None
         "high": _ours(DedupSettings(recall="high")),
         **peers_of(),
     }
-    peers = list(methods)[2:]
+    libraries = {name.partition(" ")[0] for name in list(methods)[2:]}
     photographs, graphics = _pictures(cache, half, quick)
     tables = {
         name: _compare(name, pictures, methods)
         for name, pictures in (("photos", photographs), ("graphics", graphics))
     }
-    metrics: dict[str, float] = {}
-    rows = []
-    for name, (recall, precision, wrong) in tables.items():
-        rows += [
-            {"pictures": name, "edit": edit, **{n: round(100 * r, 1) for n, r in each.items()}}
-            for edit, each in recall.items()
-        ]
-        for title, values in (("(precision %)", precision), ("(wrong pairs)", wrong)):
-            shown = {n: round(100 * v, 2) if title[1] == "p" else v for n, v in values.items()}
-            rows.append({"pictures": name, "edit": title, **shown})
-        metrics[f"precision_{name}"] = precision["openwit"]
-        metrics[f"peer_precision_{name}"] = max(precision[peer] for peer in peers)
-    recall = tables["photos"][0]
+    recall, found = tables["photos"]
+    precision = {name: _precision(*pairs) for name, pairs in found.items()}
+    limits = {each: [name for name in methods if name.startswith(f"{each} ")] for each in libraries}
+    recommended = [limits[each][0] for each in sorted(libraries)]
+    as_precise = [
+        next(
+            (name for name in limits[each] if precision[name] >= precision["openwit"]),
+            limits[each][-1],
+        )
+        for each in sorted(libraries)
+    ]
+    shown = list(dict.fromkeys(["openwit", "high", *recommended, *as_precise]))
+    rows = [row for name, table in tables.items() for row in _table_rows(name, table, shown)]
+    metrics = {f"precision_{n}": _precision(*table[1]["openwit"]) for n, table in tables.items()}
     metrics |= {f"recall_{edit}": each["openwit"] for edit, each in recall.items()}
-    ours = metrics["precision_photos"]
-    as_precise = [peer for peer in peers if tables["photos"][1][peer] >= ours]
     kinds = _kinds(recall)
     metrics |= {"edits": len(kinds), "edits_best": _best(kinds, "openwit", as_precise)}
     for name in ("openwit", "high"):
-        metrics[f"edits_best_of_all_{name}"] = _best(kinds, name, peers)
-        scores = {peer: _score(kinds, name, peer) for peer in peers}
+        metrics[f"edits_best_of_all_{name}"] = _best(kinds, name, recommended)
+        scores = {peer: _score(kinds, name, peer) for peer in (*recommended, *as_precise)}
         rows.append({"pictures": "photos", "edit": f"({name}: won, tied, lost)", **scores})
     metrics |= _tiles(cache, methods["openwit"], 500 if quick else 10_000)
     harness.report(list(rows[0]), rows, metrics, json_out)
+
+
+def _table_rows(title: str, table: Table, shown: list[str]) -> list[dict[str, object]]:
+    """Return recall by edit, then precision and wrong pairs, of the methods that are shown."""
+    recall, found = table
+    rows: list[dict[str, object]] = [
+        {"pictures": title, "edit": edit, **{name: round(100 * each[name], 1) for name in shown}}
+        for edit, each in recall.items()
+    ]
+    for measure, value in (
+        ("precision %", lambda wrong, every: round(100 * _precision(wrong, every), 2)),
+        ("at least, 95 %", lambda wrong, every: round(100 - 100 * wilson(wrong, every)[1], 2)),
+        ("wrong pairs", lambda wrong, _: wrong),
+    ):
+        row = {name: value(*found[name]) for name in shown}
+        rows.append({"pictures": title, "edit": f"({measure})", **row})
+    return rows
+
+
+def _precision(wrong: int, every: int) -> float:
+    return 1 - wrong / max(1, every)
 
 
 def _kinds(recall: dict[str, dict[str, float]]) -> list[dict[str, float]]:
@@ -166,17 +192,14 @@ def _pictures(cache: pathlib.Path, half: str, quick: bool) -> tuple[Pictures, Pi
     return photographs, graphics
 
 
-Table = tuple[dict[str, dict[str, float]], dict[str, float], dict[str, int]]
-
-
 def _compare(
     title: str, pictures: Pictures, methods: dict[str, Callable[[list[bytes]], Edges]]
 ) -> Table:
-    """Return recall by edit and method, precision and wrong pairs by method, on the same files."""
+    """Return what each method finds, all of the same files."""
     originals = {name: row for row, name in enumerate(pictures.names) if not pictures.edits[row]}
     edits = [edit for edit in dict.fromkeys(pictures.edits) if edit]
     recall: dict[str, dict[str, float]] = {edit: {} for edit in edits}
-    precision, wrong = {}, {}
+    pairs = {}
     for name, method in methods.items():
         say(f"{title}: {name}: {len(pictures.files)} files")
         edges = method(pictures.files)
@@ -185,9 +208,9 @@ def _compare(
             found = [(originals[pictures.names[row]], row) in edges for row in copies]
             recall[edit][name] = sum(found) / len(found)
         others = [pair for pair in edges if len({pictures.names[row] for row in pair}) > 1]
-        wrong[name] = sum(not _alike(*(pictures.files[row] for row in pair)) for pair in others)
-        precision[name] = 1 - wrong[name] / max(1, len(edges))
-    return recall, precision, wrong
+        wrong = sum(not _alike(*(pictures.files[row] for row in pair)) for pair in others)
+        pairs[name] = wrong, len(edges)
+    return recall, pairs
 
 
 @functools.cache

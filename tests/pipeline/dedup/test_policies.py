@@ -189,8 +189,12 @@ def test_loose_thresholds_may_be_allowed() -> None:
 
 @pytest.mark.parametrize(
     ("preset", "limits"),
-    [("openwit", (64, 15)), ("exact", (15, 15)), ("imagehash64", (4, 4)), ("coyo", (64, 15))],
+    [("openwit", (80, 15)), ("exact", (15, 15)), ("imagehash64", (4, 4)), ("coyo", (80, 15))],
 )
 def test_each_preset_has_its_thresholds(preset: Any, limits: tuple[int, int]) -> None:
     rule = DedupSettings(preset=preset).nearness
     assert (rule.threshold, rule.threshold_graphic) == limits
+
+
+def test_the_usual_threshold_is_lower_where_colours_are_not_compared() -> None:
+    assert DedupSettings(chroma_max=255).nearness.threshold == 64
