@@ -17,6 +17,7 @@ from pipeline.engine.steps import MapStep
 from pipeline.engine.units import Source, Unit
 from pipeline.records import DEDUPED, QUERY_COUNTS, SELECTION
 from pipeline.stages.shards import DatasetSettings, ShardsSettings, run
+from tests.pipeline.dedup.fetched_rows import make_row as fetched_row
 
 Row = dict[str, Any]
 INPUTS = [
@@ -82,50 +83,32 @@ def make_row(number: int) -> Row:
     url, text = f"http://host{number % 3}.example/{number}.jpg", f"a photo of dog {number}"
     image = b"\xff\xd8" + bytes([number % 256]) * (100 + number)
     digest = hashlib.sha256(image).digest()
-    return {
-        "pair_id": pair_id(url, text),
-        "url": url,
-        "url_source": "src",
-        "position": 0,
-        "flags": [],
-        "optout": [],
-        "source_file": INPUTS[number % 2].name,
-        "source_offset": number,
-        "text": text,
-        "text_source": "alt",
-        "lang": "en",
-        "matched_query_ids": [1],
-        "seen": 1,
-        "image_source": "archive",
-        "attempts": 1,
-        "redirects": 0,
-        "image_file": "b.warc.gz" if number % 2 else None,
-        "image_record": 3 if number % 2 else None,
-        "original_format": "jpeg",
-        "original_bytes": len(image),
-        "original_sha256": digest,
-        "original_width": 4,
-        "original_height": 4,
-        "animated": False,
-        "width": 4,
-        "height": 4,
-        "sha256": digest,
-        "reencoded": False,
-        "image": image,
-        "blob_bytes": len(image),
-        "image_flags": [],
-        "dedup_hash": bytes(64),
-        "dedup_chroma": bytes(32),
-        "dedup_quality": 1,
-        "dedup_flags": 0,
-        "hash_version": "ow1/p12",
-        "duplicates": 0,
-        "alternates": [{"text": "dog", "source": "title", "url": url, "page_url": None}],
-        "cluster_id": pair_id(url, text),
-        "eval_hits": [],
-        "selected_by": [1],
-        "select_prob": 1.0,
-    }
+    return fetched_row(
+        number,
+        pair_id=pair_id(url, text),
+        url=url,
+        page_url=None,
+        text=text,
+        source_file=INPUTS[number % 2].name,
+        image_file="b.warc.gz" if number % 2 else None,
+        image_record=3 if number % 2 else None,
+        original_bytes=len(image),
+        original_sha256=digest,
+        original_width=4,
+        original_height=4,
+        width=4,
+        height=4,
+        sha256=digest,
+        reencoded=False,
+        image=image,
+        blob_bytes=len(image),
+        duplicates=0,
+        alternates=[{"text": "dog", "source": "title", "url": url, "page_url": None}],
+        cluster_id=pair_id(url, text),
+        eval_hits=[],
+        selected_by=[1],
+        select_prob=1.0,
+    )
 
 
 @dataclasses.dataclass
