@@ -3,6 +3,10 @@
 cli.md       each command and sub-command, as its --help shows it
 settings.md  each table and key of a configuration
 reasons.md   why pairs are dropped, and why records give none
+columns.md   each column of a dataset's tables and of the rows between stages
+metrics.md   what a training writes down, and what benchmarks measure
+
+Meanings are the docstrings of the source; those that have no place there are in meanings.toml.
 """
 
 import ast
@@ -13,20 +17,25 @@ import json
 import pathlib
 import re
 import textwrap
+import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
 import typer
 
 import manifests.cli
+import manifests.format.schema
 import pipeline.cli
+import pipeline.records
 import trainer.cli
 from filters.verdict import DropReason
 from pipeline.config import RunConfig
 from pipeline.readers.reasons import Fault, PageDrop, Skip
 from trainer.config import TrainConfig
+from trainer.metrics import Event
 
 FOLDER = pathlib.Path(__file__).parent
 PACKAGES = ("filters", "manifests", "pipeline", "trainer")
@@ -34,12 +43,35 @@ HEAD = "<!-- Written by `make docs`; change the source it names, not this file. 
 HELP_COLUMNS = 100
 COMMANDS = [typer.main.get_command(each.cli.app) for each in (pipeline, manifests, trainer)]
 TYPE_NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+MEANINGS = tomllib.loads((FOLDER / "meanings.toml").read_text("utf-8"))
+TABLES = (
+    ("`shards/*.parquet`", manifests.format.schema, "SAMPLES", ""),
+    ("`queries.parquet`", manifests.format.schema, "QUERIES", ""),
+    ("`inputs.parquet`", manifests.format.schema, "INPUTS", ""),
+    ("`ledger/*.parquet`", manifests.format.schema, "LEDGER", ""),
+    ("`tombstones-r*.parquet`", manifests.format.schema, "TOMBSTONES", ""),
+    ("`extract`: part", pipeline.records, "CANDIDATES", ""),
+    ("`extract`: images", pipeline.records, "IMAGES", ""),
+    ("`extract`: deadletter", pipeline.records, "DEADLETTERS", ""),
+    ("`match`, `preselect`: part", pipeline.records, "MATCHED", "CANDIDATES"),
+    ("`fetch`: part", pipeline.records, "FETCHED", "MATCHED"),
+    ("`dedup`: part", pipeline.records, "DEDUPED", "FETCHED"),
+    ("`balance`: part", pipeline.records, "SELECTION", ""),
+    ("All stages: drops", pipeline.records, "DROPS", ""),
+)
+"""Title, module, name of the schema, and of the schema whose columns it also has."""
 _REASON = re.compile(r"(?P<stage>[a-z, ]+): (?P<meaning>.*?)\.(?: Value: (?P<value>.*)\.)?")
 
 
 def pages() -> dict[str, str]:
     """Return the text of each generated page by its file name."""
-    made = {"cli": _cli_lines(), "settings": _settings_lines(), "reasons": _reasons_lines()}
+    made = {
+        "cli": _cli_lines(),
+        "settings": _settings_lines(),
+        "reasons": _reasons_lines(),
+        "columns": _columns_lines(),
+        "metrics": _metrics_lines(),
+    }
     return {f"{name}.md": HEAD + "\n".join(lines) for name, lines in made.items()}
 
 
@@ -83,14 +115,19 @@ def _table_class(hint: Any) -> type | None:
 
 def attribute_docs(kind: type) -> dict[str, str]:
     """Return the docstrings below the attributes of a class and its bases: Python keeps none."""
-    docs = {}
+    docs: dict[str, str] = {}
     ours = [each for each in kind.__mro__ if each.__module__.partition(".")[0] in PACKAGES]
     for each in reversed(ours):
-        tree: Any = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
-        for target, below in itertools.pairwise(tree.body):
-            name = getattr(target, "target", None) or getattr(target, "targets", [None])[0]
-            if isinstance(name, ast.Name) and isinstance(below, ast.Expr):
-                docs[name.id] = " ".join(str(ast.literal_eval(below.value)).split())
+        docs |= _docs_below(ast.parse(textwrap.dedent(inspect.getsource(each))).body[0])
+    return docs
+
+
+def _docs_below(tree: Any) -> dict[str, str]:
+    docs = {}
+    for target, below in itertools.pairwise(tree.body):
+        name = getattr(target, "target", None) or getattr(target, "targets", [None])[0]
+        if isinstance(name, ast.Name) and isinstance(below, ast.Expr):
+            docs[name.id] = " ".join(str(ast.literal_eval(below.value)).split())
     return docs
 
 
@@ -165,6 +202,67 @@ def _reason_parts(reason: DropReason, doc: str) -> dict[str, str]:
     if found is None:
         raise ValueError(f"{reason}: {doc!r}: write STAGE: MEANING. Value: VALUE. below it")
     return {name: text or "-" for name, text in found.groupdict().items()}
+
+
+def _columns_lines() -> Iterator[str]:
+    yield (
+        "# Columns\n\nOf the tables of a dataset ([what they are for](dataset.md)), then of the "
+        "rows between stages, below `ROOT/stages`, which may change with any version. `?`: may be "
+        "null. Ids and hashes are hexadecimal text unless they are binary.\n"
+    )
+    for title, module, name, before in TABLES:
+        docs = _docs_below(ast.parse(inspect.getsource(module)))
+        known = set(getattr(module, before).names) if before else set()
+        fields = [field for field in getattr(module, name) if field.name not in known]
+        meanings = _meanings(MEANINGS["columns"][name], name, [field.name for field in fields])
+        more = f" The columns of `{before}`, without `texts`, and:" if known else ""
+        yield f"## {title}\n\n{docs.get(name, '')}{more}\n"
+        yield from _table(
+            {
+                "column": f"`{field.name}`",
+                "type": _arrow_text(field),
+                "meaning": meanings[field.name],
+            }
+            for field in fields
+        )
+
+
+def _arrow_text(field: pa.Field) -> str:
+    text = re.sub(r"(item|element): ", "", str(field.type).removeprefix("fixed_size_"))
+    return f"`{text}{'?' if field.nullable else ''}`"
+
+
+def _meanings(found: dict[str, str], what: str, names: Sequence[str]) -> dict[str, str]:
+    differ = sorted(set(found) ^ set(names))
+    if differ:
+        raise ValueError(f"meanings.toml: {what}: {', '.join(differ)}: add or remove")
+    return found
+
+
+def _metrics_lines() -> Iterator[str]:
+    yield (
+        "# Metrics\n\n## Of a training\n\nEach line of `metrics.jsonl` is one event: `event`, "
+        "`step` (steps done), `time` (seconds since 1970), and what it says. The "
+        "numbers of `train` go to TensorBoard, too.\n"
+    )
+    events = _meanings(MEANINGS["events"], "events", typing.get_args(Event))
+    yield from _table({"event": f"`{name}`", "says": text} for name, text in events.items())
+    yield "### The event `train`\n"
+    train = MEANINGS["train"].items()
+    yield from _table({"metric": f"`{name}`", "meaning": text} for name, text in train)
+    yield (
+        "## Of benchmarks\n\n`python -m benchmarks.<part> [--quick] --json OUT` writes one flat "
+        "object of numbers, these and some more. A ratio above 1 says that openwit is faster or "
+        "better; of slopes and `..._over_...` less is better. All times are CPU seconds, and both "
+        "sides take turns in one run.\n"
+    )
+    for part, metrics in MEANINGS["benchmarks"].items():
+        source = (FOLDER.parent / "benchmarks" / f"{part}.py").read_text("utf-8")
+        first = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0]
+        yield f"### {part}\n\n{' '.join(first.split())}\n"
+        yield from _table(
+            {"metric": f"`{name}`", "meaning": text} for name, text in metrics.items()
+        )
 
 
 def _table(rows: Iterable[dict[str, str]]) -> Iterator[str]:
