@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,16 @@ VERSION = "16.0.0"
 PIXELS = 64
 THUMB_PX = 16
 PER_SHARD = 1_000
+TONES = {
+    "1F3FB": "light",
+    "1F3FC": "medium-light",
+    "1F3FD": "medium",
+    "1F3FE": "medium-dark",
+    "1F3FF": "dark",
+}
+"""Fitzpatrick modifiers, as Unicode names their tones."""
+TONED = "Skin tones"
+"""Category of drawings with one modifier."""
 CAPTIONS = ("{}", "an emoji of {}", "a drawing of {}", "{}, a small picture")
 
 
@@ -41,7 +52,7 @@ class Emoji:
 
 
 def load_emoji(vendors: Sequence[str], cache: pathlib.Path = CACHE) -> list[Emoji]:
-    """Return the emoji that all vendors draw, without variants, each name once, by name.
+    """Return the emoji that all vendors draw, also in each single skin tone, by name.
 
     Args:
         vendors: names of npm's packages `emoji-datasource-<vendor>`.
@@ -62,14 +73,24 @@ def load_emoji(vendors: Sequence[str], cache: pathlib.Path = CACHE) -> list[Emoj
                 if name.startswith(folder)
             }
             table = archive.extractfile(members["package/emoji.json"])
-            for entry in json.load(table):  # type: ignore[arg-type]
-                if entry["category"] != "Component":
-                    listed.setdefault(entry["name"].lower(), entry)
+            for name, entry in _listed(json.load(table)):  # type: ignore[arg-type]
+                listed.setdefault(name, entry)
     return [
         Emoji(name, entry["category"], {v: _decode(images[v][entry["image"]]) for v in vendors})
         for name, entry in sorted(listed.items())
         if all(entry["image"] in images[vendor] for vendor in vendors)
     ]
+
+
+def _listed(table: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield name, category and image of each emoji of a package, and of its skin tones."""
+    for entry in table:
+        name = entry["name"].lower()
+        if entry["category"] != "Component":
+            yield name, entry
+        for code, toned in entry.get("skin_variations", {}).items():
+            if code in TONES:
+                yield f"{name}, {TONES[code]} skin tone", {**toned, "category": TONED}
 
 
 def _package(vendor: str, cache: pathlib.Path) -> pathlib.Path:
@@ -181,6 +202,7 @@ def _write_queries(root: pathlib.Path, names: Sequence[str], counts: Sequence[in
 
 def write_labels(folder: pathlib.Path, manifest: Manifest, names: Sequence[str]) -> dict[str, str]:
     """Write classes and labels of a dataset; return the settings that name the files."""
+    folder.mkdir(parents=True, exist_ok=True)
     tables = [manifest.reader(s).table(["pair_id", "query_ids"]) for s in manifest.shards]
     ids = [each for table in tables for each in table["pair_id"].to_pylist()]
     queries = [each[0] for table in tables for each in table["query_ids"].to_pylist()]
@@ -196,7 +218,18 @@ def curve_lines(series: dict[str, list[tuple[float, float]]]) -> Iterator[str]:
     width, height, left, top, bottom = 720, 320, 60, 20, 50
     most_x = max(x for points in series.values() for x, _ in points)
     most_y = max(max(y for points in series.values() for _, y in points), 1e-9)
-    colours = ("#2166ac", "#67a9cf", "#1b7837", "#e08214", "#9aa0a6", "#762a83", "#b2182b", "#333")
+    colours = (
+        "#2166ac",
+        "#67a9cf",
+        "#1b7837",
+        "#e08214",
+        "#9aa0a6",
+        "#762a83",
+        "#b2182b",
+        "#333333",
+        "#bf812d",
+        "#35978f",
+    )
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
     yield '<g font-family="sans-serif" font-size="12">'
     yield '<rect width="100%" height="100%" fill="#fff"/>'

@@ -32,12 +32,14 @@ from benchmarks.trainer_data import (
 )
 from manifests.base.console import say
 from manifests.format import Manifest
-from trainer.config import Plan
 from trainer.data.loader import Chunk
 from trainer.data.shards import ShardTables
 from trainer.data.stream import START
 from trainer.distributed import ALONE
-from trainer.model import Model, ModelConfig, build
+from trainer.model.build import build
+from trainer.model.config import ModelConfig
+from trainer.model.towers import Model
+from trainer.plan import Plan
 from trainer.run_dir import claim
 from trainer.training.start import Start, make_loader, plan_chunks, prepare
 
@@ -264,7 +266,7 @@ def _main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rounds, steps = (1, 40) if options.quick else (3, 100)
-    samples = {64: 2_600, 300: 320} if options.quick else {64: 10_000, 300: 3_000}
+    samples = {64: 2_600, 300: 640} if options.quick else {64: 10_000, 300: 3_000}
     found: list[tuple[str, Row]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

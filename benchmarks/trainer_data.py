@@ -16,12 +16,13 @@ from benchmarks import datasets
 from benchmarks.harness import need
 from manifests.format import Layout, Manifest
 from manifests.format.ids import pair_id
-from trainer.config import Plan, load_config, make_plan
+from trainer.config import load_config
 from trainer.data.loader import Chunk, ChunkLoader
 from trainer.data.order import chunk_rows
 from trainer.data.shards import ShardTables
 from trainer.data.stream import START, Position
-from trainer.model import Model
+from trainer.model.towers import Model
+from trainer.plan import Plan, make_plan
 from trainer.training.start import make_loader
 
 UNEVEN = (60, 10, 35, 20, 50, 5, 40, 30)

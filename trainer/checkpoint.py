@@ -24,7 +24,6 @@ from manifests.base import storage
 from manifests.base.console import say
 from manifests.base.errors import OpenwitError
 from manifests.base.version import __version__
-from trainer.errors import ResumeRefusedError
 
 if typing.TYPE_CHECKING:  # a configuration is checked without torch, which takes seconds to import
     import torch
@@ -35,21 +34,6 @@ FOLDER = "checkpoints"
 MODEL, OPTIM, STATE = "model.safetensors", "optim.safetensors", "state.json"
 EMA, QUERIES = "ema.safetensors", "queries.safetensors"
 LIBRARIES = ("torch", "numpy", "open_clip_torch")
-FREE = (
-    "threads",
-    "timeout_s",
-    "precision",
-    "data.manifest",
-    "data.workers",
-    "data.prefetch",
-    "data.verify",
-    "model.grad_checkpointing",
-    "loss.row_chunk",
-    "checkpoint.",
-    "eval.",
-    "log.",
-)
-"""Settings, or tables of them, that may change between resumes without a trace."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,38 +209,6 @@ def newest(folder: pathlib.Path) -> Checkpoint | None:
     if problems:
         raise OpenwitError("\n".join([*problems, f"{folder}: no checkpoint is whole"]))
     return None
-
-
-def changed_settings(
-    state: State, identity: Mapping[str, Any], config: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], ...]:
-    """Compare a run with the checkpoint it goes on from; return the new lines of its history.
-
-    Raises:
-        ResumeRefusedError: naming each part of the identity that differs, with both values.
-    """
-    differing = [
-        f"{name}: the checkpoint has {state.identity.get(name)!r}, this run {value!r}"
-        for name, value in identity.items()
-        if state.identity.get(name) != value
-    ]
-    if differing:
-        hint = "set it back, or begin anew with its weights: --init-from CKPT --output NEW"
-        raise ResumeRefusedError("\n".join(f"{each}: {hint}" for each in differing))
-    before, after = _flat(state.config), _flat(config)
-    return tuple(
-        {"step": state.step, "setting": name, "before": before.get(name), "after": value}
-        for name, value in after.items()
-        if before.get(name) != value and not name.startswith(FREE)
-    )
-
-
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in tables.items():
-        nested = isinstance(value, Mapping)
-        result |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return result
 
 
 def _state_bytes(state: State, folder: pathlib.Path, names: list[str]) -> bytes:

@@ -41,7 +41,8 @@ def run(
     ] = False,
 ) -> None:
     """Train. Killed? Run the same command again: it goes on from the latest checkpoint."""
-    from trainer.config import load_config, make_plan
+    from trainer.config import load_config
+    from trainer.plan import make_plan
 
     plan = make_plan(load_config(target, settings or ()))
     if dry_run:

@@ -1,4 +1,4 @@
-"""The configuration of a training: `[train]` and `[train.*]`, and what it means for a dataset."""
+"""The configuration of a training: `[train]` and `[train.*]`."""
 
 import dataclasses
 import json
@@ -10,19 +10,16 @@ from typing import Any
 from manifests.base.config import apply_overrides, from_tables, read_toml, to_tables
 from manifests.base.errors import ConfigError
 from manifests.base.storage import is_local
-from manifests.format.manifest import Manifest, load
 from manifests.format.naming import ROOT_NAME
 from trainer.checkpoint import CheckpointConfig
 from trainer.data.bad_samples import BadConfig
-from trainer.data.balance import Balance, BalanceConfig, load_balance
-from trainer.data.order import ORDER_VERSION
-from trainer.data.shards import DataConfig, ShardTable, ShardTables, expected_samples
+from trainer.data.balance import BalanceConfig
+from trainer.data.shards import DataConfig, ShardTable, ShardTables
 from trainer.data.stream import SampleOrder
-from trainer.distributed import world_size
-from trainer.evals.sets import EvalConfig, LoadedSet, load_set
+from trainer.evals.sets import EvalConfig
 from trainer.losses.config import LossConfig
 from trainer.metrics import LogConfig
-from trainer.model import ModelConfig, ModelFile, Precision, find_model
+from trainer.model.config import ModelConfig, Precision
 from trainer.optim import EmaConfig, NonfiniteConfig, OptimConfig, ScheduleConfig
 
 EVAL_PATHS = ("manifest", "classes", "templates", "labels")
@@ -215,98 +212,3 @@ def _table_lines(name: str, table: Mapping[str, Any]) -> list[str]:
     for key, items in lists.items():  # `[[name]]` is the next one of a list
         inner += [_table_lines(f"[{name}.{key}]", item) for item in items]
     return [f"[{name}]", *values, "", *(line for lines in inner for line in lines)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """A training that can be done, as far as one sees without torch."""
-
-    settings: TrainConfig
-    manifest: Manifest
-    model: ModelFile
-    steps: int
-    balance: Balance | None
-    expected: float
-    """Samples of an epoch, on average."""
-    world: int
-    """Processes that train."""
-    evals: tuple[LoadedSet, ...]
-    chunks: int
-    """Parts of a global batch that go through the towers one by one, on all processes."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What must be equal for a run to go on from a checkpoint."""
-        settings = self.settings
-        return {
-            "dataset": self.manifest.digest,
-            "order_version": ORDER_VERSION,
-            "seed": settings.seed,
-            "global_batch": settings.global_batch,
-            "data.open_shards": settings.data.open_shards,
-            "data.last": settings.data.last,
-            "data.crop_scale": list(settings.data.crop_scale),
-            "balance": to_tables(settings.balance) if self.balance else None,
-            "queries_sha256": [each.sha256 for each in self.manifest.listed("queries")]
-            if self.balance
-            else None,
-            "data.text": settings.data.text,
-            "data.text_mask": settings.data.text_mask,
-            "model": self.model.name,
-            "model_sha256": self.model.sha256,
-            "model.patch_dropout": settings.model.patch_dropout,
-            "loss.kind": settings.loss.kind,
-        }
-
-    def lines(self) -> list[str]:
-        """Return the plan for people: the settings as TOML, and below them what they come to."""
-        samples, batch = self.manifest.samples, self.settings.global_batch
-        balanced = []
-        if self.balance:
-            heads = int((self.balance.counts > self.balance.t).sum())
-            balanced.append(
-                f"# about {self.expected:.0f} of them in an epoch: {heads} of "
-                f"{len(self.balance.counts)} queries have more than {self.balance.t} pairs"
-            )
-        return [
-            *to_toml(self.settings).splitlines(),
-            f"# {samples} samples in {len(self.manifest.shards)} shards, {self.manifest.digest}",
-            *balanced,
-            f"# {self.steps} steps of {batch} samples in {self.chunks} chunks, "
-            f"{self.steps * batch / self.expected:.2f} epochs; {self.world} process"
-            f"{'es' if self.world > 1 else ''}",
-        ]
-
-
-def make_plan(settings: TrainConfig) -> Plan:
-    """Load the manifest and find the model, and see whether they fit the settings.
-
-    Raises:
-        RefusedError: if one is missing or wrong, or the dataset is too small for the batch.
-    """
-    model = find_model(settings.model.name)
-    manifest = load(settings.data.manifest)
-    world, batch = world_size(), settings.global_batch
-    try:
-        settings.order(ShardTables(manifest, seed=settings.seed, keep=1))
-        chunks = settings.chunks(world)
-    except ValueError as error:
-        raise ConfigError(f"{manifest.root}: {error}") from None
-    balance = load_balance(manifest, settings.balance)
-    expected = expected_samples(manifest, balance) if balance else manifest.samples
-    if balance and expected < 2 * batch:
-        raise ConfigError(
-            f"{manifest.root}: global_batch must be at most half of the {expected:.0f} samples "
-            f"that an epoch has with balance.t {balance.t}, got {batch}"
-        )
-    return Plan(
-        settings=settings,
-        manifest=manifest,
-        model=model,
-        balance=balance,
-        expected=expected,
-        steps=settings.steps(expected),
-        evals=tuple(map(load_set, settings.eval.sets)),
-        world=world,
-        chunks=chunks,
-    )

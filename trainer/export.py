@@ -7,7 +7,8 @@ from typing import Any, Literal
 from manifests.base import storage
 from manifests.base.errors import RefusedError
 from trainer.checkpoint import Checkpoint
-from trainer.model import SIGLIP_START, Model
+from trainer.model.build import SIGLIP_START
+from trainer.model.towers import Model
 
 Format = Literal["open_clip", "hub"]
 CONFIG, WEIGHTS, CARD = "open_clip_config.json", "open_clip_model.safetensors", "README.md"

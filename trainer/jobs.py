@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from manifests.base.config import to_tables
-from manifests.base.console import progress
+from manifests.base.console import progress, say
 from manifests.base.errors import ExitCode, OpenwitError, RefusedError
 from manifests.format.manifest import Manifest
 from manifests.format.records import Finding
-from trainer.checkpoint import Checkpoint, changed_settings, newest, open_checkpoint
-from trainer.config import Plan, to_toml
+from trainer.checkpoint import Checkpoint, newest, open_checkpoint
+from trainer.config import to_toml
 from trainer.data.shards import Verify, check_shard, refuse_findings, verify_level
 from trainer.distributed import ALONE, Ranks, joined
 from trainer.errors import ResumeRefusedError, StoppedError
+from trainer.plan import Plan, changed_settings
 from trainer.run_dir import RunDir, claim
+from trainer.training.report import write_report
 from trainer.training.start import Start, run_training
 
 
@@ -45,7 +47,7 @@ def train(plan: Plan, output: pathlib.Path, *, resume: str = "auto", init_from: 
                     folder.write_status("finished")
                 return f"{output}: already finished: {start.state.step} of {plan.steps} steps done"
         with (
-            _status_kept(folder) if ranks.is_first else contextlib.nullcontext(),
+            _end_written(plan, folder) if ranks.is_first else contextlib.nullcontext(),
             ranks.explained(),
         ):
             sets = [plan.manifest, *(each.manifest for each in plan.evals)]
@@ -58,8 +60,8 @@ def train(plan: Plan, output: pathlib.Path, *, resume: str = "auto", init_from: 
 
 
 @contextlib.contextmanager
-def _status_kept(folder: RunDir) -> Iterator[None]:
-    """Write into run.json that the block runs, and how it ended."""
+def _end_written(plan: Plan, folder: RunDir) -> Iterator[None]:
+    """Write into run.json that the block runs, and how it ended; then the report."""
     folder.write_status("running")
     try:
         yield
@@ -71,8 +73,19 @@ def _status_kept(folder: RunDir) -> Iterator[None]:
                 str(error) or type(error).__name__,
                 _exit_code(error),
             )
+            _report(plan, folder)
         raise
     folder.write_status("finished")
+    _report(plan, folder)
+
+
+def _report(plan: Plan, folder: RunDir) -> None:
+    if not folder.metrics.exists():  # it ended before it began
+        return
+    try:
+        write_report(plan.manifest, folder)
+    except (OpenwitError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        say(f"warning: {folder.report}: not written: {error}")  # the training is worth more
 
 
 def verify(manifest: Manifest, level: Verify, ranks: Ranks = ALONE) -> None:

@@ -9,6 +9,7 @@ eval/                the last evaluation of each set
 checkpoints/         see `trainer.checkpoint`
 queries/             what was learnt by query, at each checkpoint
 nonfinite/           what a step held whose loss or gradient was not finite
+report/              how it went, as report.md, .html and .json
 """
 
 import contextlib
@@ -42,6 +43,7 @@ class RunDir:
         self.nonfinite = path / "nonfinite"
         self.queries = path / "queries"
         self.evaluations = path / "eval"
+        self.report = path / "report"
 
     def write_config(self, toml: str) -> None:
         """Write the settings that the run goes by."""

@@ -19,7 +19,9 @@ from trainer.evals.score import ScoreJob, score_dataset
 from trainer.evals.sets import EvalSet, load_set
 from trainer.export import Format, export_file, export_hub
 from trainer.jobs import verify
-from trainer.model import Model, ModelConfig, build, find_model, load_weights
+from trainer.model.build import build, load_weights
+from trainer.model.config import ModelConfig, find_model
+from trainer.model.towers import Model
 
 Weights = Literal["model", "ema"]
 
@@ -108,7 +110,7 @@ def evaluate(path: pathlib.Path, wanted: EvalSet, output: str) -> dict[str, dict
 def score(
     path: pathlib.Path, dataset: str, output: str, *, batch: int, shards: str = ""
 ) -> dict[str, Any]:
-    """Write the score of each pair of a dataset, one Parquet file a shard.
+    """Write the score of each pair of a dataset, one Parquet file a shard; ranks share them out.
 
     Args:
         path: a checkpoint, or a RUN for its latest one.
@@ -126,14 +128,15 @@ def score(
     """
     manifest = load(dataset)
     chosen = _range(manifest, shards)
-    trained = open_trained(path)
-    data = trained.settings.data
     part = dataclasses.replace(
         manifest, shards=tuple(each for each in manifest.shards if each.id in chosen)
     )
-    verify(part, verify_level(part, data))
-    job = ScoreJob(manifest=manifest, model=trained.model, data=data, facts=trained.facts)
-    return score_dataset(job, output, batch=batch, chosen=chosen)
+    with joined(ALONE.timeout_s) as ranks, ranks.explained():
+        trained = open_trained(path)
+        data = trained.settings.data
+        verify(part, verify_level(part, data), ranks)
+        job = ScoreJob(manifest=manifest, model=trained.model, data=data, facts=trained.facts)
+        return score_dataset(job, output, batch=batch, chosen=chosen, ranks=ranks)
 
 
 def _range(manifest: Manifest, text: str) -> frozenset[int]:

@@ -8,6 +8,7 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 ROW_PX = 22
 KEPT, DROPPED = "#2f7d6b", "#c97a33"
 """At least 3:1 on the page, light and dark."""
+LINES = (KEPT, DROPPED, "#8a6fb0", "#3f7fb5")
 # Axes keep the order of their rows (`sort` None): a list of values would become an expression.
 Rows = Sequence[Mapping[str, Any]]
 
@@ -116,19 +117,24 @@ def top_chart(rows: Rows, color: str = KEPT) -> dict[str, Any]:
     )
 
 
-def curve(rows: Rows, name: str) -> dict[str, Any]:
-    """Return a value of training by step."""
-    return _chart(
-        rows,
-        180,
-        mark={"type": "line", "color": KEPT},
-        encoding={
-            "x": {"field": "step", "type": "quantitative", "title": "step"},
-            "y": {
-                "field": "value",
-                "type": "quantitative",
-                "title": name,
-                "scale": {"zero": False},
-            },
+def curve(rows: Rows) -> dict[str, Any]:
+    """Return values of training by step, one line for each `line` if the rows have that."""
+    encoding: dict[str, Any] = {
+        "x": {"field": "step", "type": "quantitative", "title": "step"},
+        "y": {
+            "field": "value",
+            "type": "quantitative",
+            "title": None,  # the heading says it
+            "scale": {"zero": False},
         },
-    )
+    }
+    mark = {"type": "line"} if "line" in rows[0] else {"type": "line", "color": KEPT}
+    if "line" in rows[0]:
+        encoding["color"] = {
+            "field": "line",
+            "type": "nominal",
+            "title": None,
+            "scale": {"range": list(LINES)},
+            "legend": {"orient": "bottom", "columns": 1, "labelLimit": 300},
+        }
+    return _chart(rows, 180, mark=mark, encoding=encoding)

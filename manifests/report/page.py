@@ -13,6 +13,7 @@ from manifests.base.console import bytes_text, printable
 from manifests.base.errors import RefusedError
 from manifests.format.manifest import Manifest
 from manifests.report.sections import gather
+from manifests.report.training import training_section
 
 HERE = pathlib.Path(__file__).parent
 SCRIPTS = (
@@ -67,6 +68,22 @@ def write_report(
     )
     storage.write_atomic(out, page.html)
     return page
+
+
+def write_training_report(manifest: Manifest, out: str, training: str) -> None:
+    """Write the page of a training run alone.
+
+    Args:
+        manifest: the dataset that is trained on.
+        out: path or URI of the file; it is replaced.
+        training: folder of the run.
+
+    Raises:
+        RefusedError: if it has no step yet.
+        ValueError, KeyError: if its files are damaged.
+    """
+    section = {"title": "Training", "missing": "", **training_section(training)}
+    storage.write_atomic(out, _render(manifest, {"training": section}, blur=False))
 
 
 def _render(manifest: Manifest, sections: Mapping[str, Any], *, blur: bool) -> bytes:

@@ -8,7 +8,8 @@ import pytest
 
 from manifests.format import Manifest
 from tests.trainer.toy import plan_for, write_dataset
-from trainer import jobs, model
+from trainer import jobs
+from trainer.model import config
 
 NANO = {
     "embed_dim": 16,
@@ -42,7 +43,7 @@ def trained(toy: Manifest, tmp_path_factory: pytest.TempPathFactory) -> pathlib.
 def nano(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """`nano-16` is one of our own models: with patch dropout, and fast enough for many steps."""
     folder = tmp_path_factory.mktemp("models") / "configs"
-    shutil.copytree(model.CONFIGS, folder)
+    shutil.copytree(config.CONFIGS, folder)
     (folder / "nano-16.json").write_text(json.dumps(NANO))
-    monkeypatch.setattr(model, "CONFIGS", folder)
-    model._add_own_configs.cache_clear()
+    monkeypatch.setattr(config, "CONFIGS", folder)
+    config.add_own_configs.cache_clear()

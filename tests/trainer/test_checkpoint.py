@@ -13,13 +13,11 @@ from trainer.checkpoint import (
     OPTIM,
     CheckpointConfig,
     State,
-    changed_settings,
     list_steps,
     newest,
     open_checkpoint,
     save,
 )
-from trainer.errors import ResumeRefusedError
 
 TENSORS = {MODEL: {"w": torch.arange(6.0).reshape(2, 3)}, OPTIM: {"exp_avg.w": torch.ones(2, 3)}}
 
@@ -169,23 +167,6 @@ def test_a_write_that_fails_leaves_no_trace(tmp_path: pathlib.Path) -> None:
 class _Full(dict[str, torch.Tensor]):
     def items(self) -> None:  # type: ignore[override]
         raise OSError("disk full")
-
-
-def test_each_difference_of_identity_is_named_with_both_values() -> None:
-    identity = {"dataset": "sha256:bb", "seed": 1, "data.crop_scale": [0.9, 1.0]}
-    with pytest.raises(ResumeRefusedError) as caught:
-        changed_settings(state(), identity, {})
-    first, second = str(caught.value).split("\n")
-    assert first.startswith("dataset: the checkpoint has 'sha256:aa', this run 'sha256:bb': ")
-    assert second.startswith("seed: the checkpoint has 0, this run 1: ")
-    assert "--init-from" in first
-
-
-def test_changed_settings_are_history_unless_they_change_no_result() -> None:
-    config = {"threads": 2, "optim": {"lr": 0.2}, "data": {"workers": 0, "max_pixels": 9}}
-    assert changed_settings(state(), state().identity, config) == (
-        {"step": 10, "setting": "optim.lr", "before": 0.1, "after": 0.2},
-    )
 
 
 @pytest.mark.parametrize(

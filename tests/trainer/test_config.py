@@ -3,10 +3,8 @@ import pathlib
 
 import pytest
 
-from manifests.base.errors import ConfigError, RefusedError
-from manifests.format import Manifest
-from tests.trainer.toy import plan_for
-from trainer.config import TrainConfig, load_config, make_plan, to_toml
+from manifests.base.errors import ConfigError
+from trainer.config import TrainConfig, load_config, to_toml
 from trainer.data.order import Last
 from trainer.data.shards import DataConfig
 
@@ -121,24 +119,3 @@ def test_steps_follow_from_epochs_or_samples(
     data = DataConfig(manifest="m", last=last)
     settings = TrainConfig(data=data, global_batch=16, **values)  # type: ignore[arg-type]
     assert settings.steps(100) == steps
-
-
-def test_a_dataset_too_small_for_the_batch_is_refused(toy: Manifest) -> None:
-    with pytest.raises(ConfigError, match="global_batch must be from 1 to 21 for 42 samples"):
-        plan_for(toy, "train.global_batch=22")
-
-
-def test_an_unknown_model_or_manifest_is_refused(toy: Manifest, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(ConfigError, match="'micro-65' is not a model configuration: did you mean"):
-        plan_for(toy, "train.model.name=micro-65")
-    with pytest.raises(RefusedError, match="no such file: name a dataset's folder"):
-        make_plan(load_config(str(tmp_path / "manifest.json")))
-
-
-def test_a_plan_says_what_it_comes_to(toy: Manifest) -> None:
-    lines = plan_for(toy, "train.epochs=4", "train.micro_batch=4").lines()
-    assert lines[:3] == ["[train]", "seed = 0", "epochs = 4"]
-    assert lines[-2:] == [
-        f"# 42 samples in 5 shards, {toy.digest}",
-        "# 21 steps of 8 samples in 2 chunks, 4.00 epochs; 1 process",
-    ]

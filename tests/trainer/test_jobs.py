@@ -13,8 +13,9 @@ import torch
 from manifests.base.errors import OpenwitError, RefusedError
 from manifests.format import Manifest
 from tests.trainer.toy import BASE, events, losses, plan_for, write_dataset
-from trainer import jobs, model
+from trainer import jobs
 from trainer.errors import ResumeRefusedError
+from trainer.model import config
 
 NANO = "train.model.name=nano-16"
 pytestmark = pytest.mark.usefixtures("nano")
@@ -36,7 +37,8 @@ def test_a_run_has_its_files(trained: pathlib.Path) -> None:
 
 
 def test_the_settings_of_a_run_make_the_same_run(toy: Manifest, tmp_path: pathlib.Path) -> None:
-    from trainer.config import load_config, make_plan
+    from trainer.config import load_config
+    from trainer.plan import make_plan
 
     jobs.train(plan_for(toy, NANO, "train.samples=16"), tmp_path / "one")
     again = make_plan(load_config(str(tmp_path / "one" / "config.toml")))
@@ -160,7 +162,8 @@ def test_a_checkpoint_loads_in_open_clip_as_it_is(
 ) -> None:
     import open_clip
 
-    from trainer.model import ModelConfig, build, load_weights
+    from trainer.model.build import build, load_weights
+    from trainer.model.config import ModelConfig
 
     path = trained / "checkpoints" / "step_000000012" / "model.safetensors"
     theirs = open_clip.create_model("micro-64", pretrained=str(path)).eval()
@@ -183,9 +186,9 @@ def test_a_checkpoint_loads_in_open_clip_as_it_is(
 def test_chunks_of_a_model_with_batch_norm_are_refused(
     toy: Manifest, tmp_path: pathlib.Path
 ) -> None:
-    config = json.loads((model.CONFIGS / "nano-16.json").read_text())
-    config["vision_cfg"] = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}
-    (model.CONFIGS / "nano-rn.json").write_text(json.dumps(config))
+    nano = json.loads((config.CONFIGS / "nano-16.json").read_text())
+    nano["vision_cfg"] = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}
+    (config.CONFIGS / "nano-rn.json").write_text(json.dumps(nano))
     plan = plan_for(toy, "train.model.name=nano-rn", "train.micro_batch=4", "train.samples=8")
     with pytest.raises(RefusedError, match="nano-rn has batch norm"):
         jobs.train(plan, tmp_path / "run")
@@ -194,11 +197,12 @@ def test_chunks_of_a_model_with_batch_norm_are_refused(
 
 KILLED = """
 import os, pathlib, signal, sys
-from trainer import checkpoint, model
+from trainer import checkpoint
+from trainer.model import config
 from trainer.training import loop
 
 where, configs, target, run, *settings = sys.argv[1:]
-model.CONFIGS = pathlib.Path(configs)
+config.CONFIGS = pathlib.Path(configs)
 write = checkpoint.write_tensors
 
 def die():
@@ -214,7 +218,8 @@ def write_tensors(path, tensors):
         die()
 
 loop.say, checkpoint.write_tensors = say, write_tensors
-from trainer.config import load_config, make_plan
+from trainer.config import load_config
+from trainer.plan import make_plan
 from trainer.jobs import train
 train(make_plan(load_config(target, settings)), pathlib.Path(run))
 """
@@ -229,7 +234,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     whole, run = tmp_path / "whole", tmp_path / "run"
     jobs.train(plan_for(toy, *settings), whole)
     command = [
-        *(sys.executable, "-c", KILLED, where, str(model.CONFIGS), f"{toy.root}/manifest.json"),
+        *(sys.executable, "-c", KILLED, where, str(config.CONFIGS), f"{toy.root}/manifest.json"),
         *(str(run), *BASE, *settings, "train.data.workers=1"),
     ]
     # Not by a pipe, which the orphaned data worker would keep open for some seconds.

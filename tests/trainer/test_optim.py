@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from trainer.model import ModelConfig, build
+from trainer.model.build import build
+from trainer.model.config import ModelConfig
 from trainer.optim import (
     Ema,
     EmaConfig,

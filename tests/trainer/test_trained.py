@@ -109,7 +109,7 @@ def test_an_average_that_is_not_there_is_refused(
 def test_the_configuration_of_a_folder_is_that_of_the_model(
     trained: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    from trainer.model import CONFIGS
+    from trainer.model.config import CONFIGS
 
     export(trained, str(tmp_path / "hub"), "hub")
     config = json.loads((tmp_path / "hub" / "open_clip_config.json").read_text())

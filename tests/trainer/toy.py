@@ -15,7 +15,8 @@ from manifests.format import Layout, Manifest, Samples, ShardWriter, commit
 from manifests.format.ids import pair_id
 from manifests.format.records import ListedFile
 from manifests.format.schema import QUERIES, describe
-from trainer.config import Plan, load_config, make_plan
+from trainer.config import load_config
+from trainer.plan import Plan, make_plan
 
 COLOURS = {
     "red": (220, 30, 30),

@@ -11,84 +11,28 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from manifests.base import storage
 from manifests.base.errors import OpenwitError
 from trainer.data.bad_samples import MAX_DETAIL, BadReason, BadSample
-from trainer.data.order import Domain, Rows, hash64
-from trainer.data.shards import ShardTable, Text
+from trainer.data.requests import Request, Samples
+from trainer.data.shards import Text
 from trainer.data.texts import with_quick_clean
 from trainer.data.transforms import (
     DECODE_ERRORS,
     ImageTransform,
     TooManyPixelsError,
+    channels_first,
     decode,
     own_randomness,
-    to_bytes_tensor,
 )
 from trainer.data.workers import default_workers, fetch, sigchld_kept, start_worker
 
 T = TypeVar("T")
 Tokenize = Callable[[list[str]], Tensor]
-Samples = Rows[ShardTable]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Request:
-    """What a worker needs to make one chunk; arrays have shape (n,)."""
-
-    paths: list[str]
-    slots: NDArray[np.int64]
-    """Which of `paths` holds the image."""
-    offsets: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    texts: list[str]
-    seeds: NDArray[np.uint64]
-    """What the augmentation of each sample is drawn from."""
-
-    @classmethod
-    def make(cls, rows: Samples, seed: int, text: Text = "caption") -> "Request":
-        """Look up where the samples are; `seed` is the run's, `text` says which of their texts."""
-        shards = sorted(int(shard) for shard in np.unique(rows.shard))
-        return cls(
-            paths=[rows.tables[shard].tar_path for shard in shards],
-            slots=np.searchsorted(np.array(shards), rows.shard).astype(np.int64),
-            offsets=rows.gather(lambda table: table.offsets).astype(np.int64),
-            lengths=rows.gather(lambda table: table.lengths).astype(np.int64),
-            texts=texts_of(rows) if text == "caption" else _drawn_texts(rows, seed),
-            seeds=_hashes("augment", rows, seed),
-        )
-
-
-def texts_of(rows: Samples) -> list[str]:
-    """Return the caption of each sample."""
-    places = zip(rows.shard.tolist(), rows.row.tolist(), strict=True)
-    return [rows.tables[shard].captions[row].as_py() or "" for shard, row in places]
-
-
-def _drawn_texts(rows: Samples, seed: int) -> list[str]:
-    """Return one of the texts of each sample, caption and alternates, another in each epoch."""
-    drawn = []
-    places = zip(rows.shard.tolist(), rows.row.tolist(), strict=True)
-    for (shard, row), draw in zip(places, _hashes("text", rows, seed).tolist(), strict=True):
-        table = rows.tables[shard]
-        alternates = table.alternates[row].as_py() or ()
-        texts = [table.captions[row].as_py(), *(each["text"] for each in alternates)]
-        drawn.append(texts[draw % len(texts)] or "")
-    return drawn
-
-
-def _hashes(domain: Domain, rows: Samples, seed: int) -> NDArray[np.uint64]:
-    """Return `h(domain, epoch, id)` of each sample."""
-    hashes = np.empty(len(rows), np.uint64)
-    ids = rows.gather(lambda table: table.ids).astype(np.uint64)
-    for epoch in np.unique(rows.epoch):
-        here = rows.epoch == epoch
-        hashes[here] = hash64(domain, seed, int(epoch), ids[here])
-    return hashes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +87,7 @@ class ChunkDataset(Dataset[Tensors]):
     def __getitem__(self, request: Request) -> Tensors:
         """Read, decode and tokenize the samples of one chunk."""
         count = len(request.texts)
-        images = torch.zeros((count, 3, self._image_px, self._image_px), dtype=torch.uint8)
+        pixels = np.zeros((count, self._image_px, self._image_px, 3), np.uint8)
         valid = torch.ones(count, dtype=torch.bool)
         texts, tokens = list(request.texts), list[Tensor]()
         bad: list[BadSample] = []
@@ -153,19 +97,19 @@ class ChunkDataset(Dataset[Tensors]):
                 try:
                     found = self._image(request, row) if texts[row].strip() else _EMPTY
                 except OpenwitError as error:
-                    return Tensors(images, torch.empty(0), valid, [], fault=str(error))
-                if isinstance(found, Tensor):
-                    images[row] = found
-                else:
+                    return Tensors(torch.empty(0), torch.empty(0), valid, [], fault=str(error))
+                if isinstance(found, tuple):
                     bad.append(BadSample(row, *found))
                     valid[row], texts[row] = False, ""
+                else:
+                    pixels[row] = np.asarray(found)
                 if self._draws_text:
                     tokens.append(self._tokenize([texts[row]]))
         all_tokens = torch.cat(tokens) if self._draws_text else self._tokenize(texts)
-        return Tensors(images, all_tokens, valid, bad)
+        return Tensors(channels_first(pixels), all_tokens, valid, bad)
 
-    def _image(self, request: Request, row: int) -> Tensor | tuple[BadReason, str]:
-        """Return the pixels of one sample, or why there are none."""
+    def _image(self, request: Request, row: int) -> Image.Image | tuple[BadReason, str]:
+        """Return the image of one sample, or why there is none."""
         file = self._open(request.paths[int(request.slots[row])])
         offset, length = int(request.offsets[row]), int(request.lengths[row])
         try:
@@ -176,7 +120,7 @@ class ChunkDataset(Dataset[Tensors]):
         if len(data) != length or not length:
             return BadReason.READ_SHORT, f"{len(data)} of {length} bytes at offset {offset}"
         try:
-            return to_bytes_tensor(self._transform(decode(data, self._max_pixels)))
+            return self._transform(decode(data, self._max_pixels))
         except TooManyPixelsError as error:
             return BadReason.DECODE_BOMB, _detail(error)
         except DECODE_ERRORS as error:

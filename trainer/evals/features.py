@@ -15,12 +15,13 @@ from manifests.base.console import progress
 from manifests.base.errors import OpenwitError
 from manifests.format.manifest import Manifest
 from manifests.format.records import ShardRecord
-from trainer.data.loader import ChunkDataset, ChunkLoader, Samples, texts_of
+from trainer.data.loader import ChunkDataset, ChunkLoader
 from trainer.data.order import Rows
+from trainer.data.requests import Samples, texts_of
 from trainer.data.shards import DataConfig, ShardTable, read_shard
 from trainer.data.transforms import without_normalising
 from trainer.distributed import ALONE, Ranks
-from trainer.model import Model
+from trainer.model.towers import Model
 
 CHUNK = 256
 """Samples that go through the towers together."""

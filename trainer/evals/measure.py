@@ -15,7 +15,7 @@ from trainer.evals import retrieval, zero_shot
 from trainer.evals.features import compute_features
 from trainer.evals.per_query import by_decade, query_table
 from trainer.evals.sets import LoadedSet
-from trainer.model import Model
+from trainer.model.towers import Model
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -15,11 +15,12 @@ from manifests.base.console import progress
 from manifests.base.errors import OpenwitError, RefusedError
 from manifests.format.manifest import Manifest
 from manifests.format.records import ShardRecord
-from trainer.data.loader import Samples
+from trainer.data.requests import Samples
 from trainer.data.shards import DataConfig, read_shard
+from trainer.distributed import ALONE, Ranks
 from trainer.evals.features import Encoded, chunks_of, encode
 from trainer.evals.measure import write_parquet
-from trainer.model import Model
+from trainer.model.towers import Model
 
 KIND = "openwit-scores"
 OK = "ok"
@@ -61,7 +62,7 @@ class ScoreJob:
 
 
 def score_dataset(
-    job: ScoreJob, output: str, *, batch: int, chosen: frozenset[int]
+    job: ScoreJob, output: str, *, batch: int, chosen: frozenset[int], ranks: Ranks = ALONE
 ) -> dict[str, Any]:
     """Score the chosen shards that are not scored yet; sum up when all of the dataset are.
 
@@ -70,6 +71,7 @@ def score_dataset(
         output: a folder.
         batch: samples that go through the towers together.
         chosen: ids of shards.
+        ranks: share out the shards; all call this together, and each returns the same.
 
     Returns:
         `scored` and `found`, shards; `missing`, the ids of those without scores; and `summary`, the
@@ -82,27 +84,35 @@ def score_dataset(
     if batch < 1:
         raise RefusedError(f"--batch {batch}: must be at least 1")
     every = job.manifest.shards
-    done = {shard.id for shard in every if _is_done(job, output, shard)}
+    # Seen once for all, before any of them writes.
+    done = ranks.first(lambda: {shard.id for shard in every if _is_done(job, output, shard)})
     todo = [shard for shard in every if shard.id in chosen - done]
-    with progress("score", sum(shard.samples for shard in todo)) as shown:
-        rows = 0
-        for shard, table in _tables(job, todo, batch):
-            marked = table.replace_schema_metadata({ORIGIN: job.origin(shard)})
-            write_parquet(_path(output, shard), marked)
-            rows += len(table)
-            shown.update(rows, rows)
+    _score(job, output, todo[ranks.rank :: ranks.world], batch)
+    ranks.wait_for_all(f"scored {job.manifest.digest}")
     missing = [shard.id for shard in every if shard.id not in done | {each.id for each in todo}]
-    summary = None
-    if not missing:
-        summary = _summary(job, output, batch)
-        data = json.dumps(summary, indent=1).encode() + b"\n"
-        storage.write_atomic(storage.join(output, "scores.json"), data)
     return {
         "scored": len(todo),
         "found": len(done & chosen),
         "missing": missing,
-        "summary": summary,
+        "summary": None if missing else ranks.first(lambda: _write_summary(job, output, batch)),
     }
+
+
+def _score(job: ScoreJob, output: str, shards: list[ShardRecord], batch: int) -> None:
+    with progress("score", sum(shard.samples for shard in shards)) as shown:
+        rows = 0
+        for shard, table in _tables(job, shards, batch):
+            marked = table.replace_schema_metadata({ORIGIN: job.origin(shard)})
+            write_parquet(_path(output, shard), marked)
+            rows += len(table)
+            shown.update(rows, rows)
+
+
+def _write_summary(job: ScoreJob, output: str, batch: int) -> dict[str, Any]:
+    summary = _summary(job, output, batch)
+    data = json.dumps(summary, indent=1).encode() + b"\n"
+    storage.write_atomic(storage.join(output, "scores.json"), data)
+    return summary
 
 
 def _tables(

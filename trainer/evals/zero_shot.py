@@ -13,7 +13,7 @@ from manifests.base.errors import RefusedError
 from trainer.evals.class_files import Classes
 from trainer.evals.features import CHUNK, Features, evaluating
 from trainer.evals.retrieval import rank_true
-from trainer.model import Model
+from trainer.model.towers import Model
 
 KIND = "openwit-zero-shot"
 AT = (1, 5)

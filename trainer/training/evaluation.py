@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import torch
 
 from manifests.base import storage
-from trainer.config import Plan
 from trainer.distributed import Ranks
 from trainer.evals.features import evaluating
 from trainer.evals.measure import measure
 from trainer.metrics import Metrics
-from trainer.model import Model
+from trainer.model.towers import Model
 from trainer.optim import Ema
+from trainer.plan import Plan
 from trainer.run_dir import RunDir
 
 

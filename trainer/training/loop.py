@@ -15,7 +15,6 @@ import torch
 from manifests.base.config import to_tables
 from manifests.base.console import say
 from trainer.checkpoint import EMA, MODEL, OPTIM, QUERIES, State
-from trainer.config import Plan
 from trainer.data.bad_samples import BadCounts, append_records
 from trainer.data.coverage import Coverage
 from trainer.data.loader import Chunk
@@ -25,6 +24,7 @@ from trainer.distributed import Ranks
 from trainer.errors import NonFiniteError, StoppedError
 from trainer.metrics import Metrics, Window, peak_bytes
 from trainer.optim import moments
+from trainer.plan import Plan
 from trainer.run_dir import RunDir
 from trainer.training.evaluation import Evaluator
 from trainer.training.nonfinite import write_down

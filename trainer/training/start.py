@@ -14,7 +14,6 @@ from manifests.base.errors import RefusedError
 from manifests.base.version import __version__
 from manifests.format.records import ShardRecord
 from trainer.checkpoint import EMA, MODEL, OPTIM, QUERIES, Checkpoint, open_checkpoint
-from trainer.config import Plan
 from trainer.data.bad_samples import BadCounts
 from trainer.data.balance import query_counts
 from trainer.data.coverage import Coverage, CoverageState
@@ -26,8 +25,10 @@ from trainer.data.transforms import without_normalising
 from trainer.distributed import Ranks
 from trainer.errors import StoppedError
 from trainer.metrics import Metrics
-from trainer.model import Model, build, has_batch_norm, load_weights
+from trainer.model.build import build, has_batch_norm, load_weights
+from trainer.model.towers import Model
 from trainer.optim import Ema, make_optimizer, restore_moments
+from trainer.plan import Plan
 from trainer.run_dir import RunDir
 from trainer.training.evaluation import Evaluator
 from trainer.training.loop import Training

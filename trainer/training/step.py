@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from trainer.config import Plan
 from trainer.data.loader import Chunk
 from trainer.data.order import hash64
 from trainer.distributed import Ranks
@@ -17,8 +16,9 @@ from trainer.losses.accum import backward
 from trainer.losses.contrastive import LossOutput, batch_loss
 from trainer.losses.gather import Gather
 from trainer.metrics import StepResult
-from trainer.model import Towers
+from trainer.model.towers import Towers
 from trainer.optim import Ema, clamp_logit_scale
+from trainer.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

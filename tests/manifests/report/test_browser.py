@@ -112,7 +112,11 @@ def audited(page: pathlib.Path, width: int, scheme: int) -> dict[str, Any]:
 def page(make_dataset: MakeDataset, tmp_path: pathlib.Path) -> pathlib.Path:
     run = tmp_path / "training"
     (run / "eval" / "held-out").mkdir(parents=True)
-    lines = [{"event": "train", "step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 9)]
+    lines = [{"event": "start", "step": 0, "steps": 8, "dataset": "sha256:" + 64 * "0",
+              "history": [{"step": 4, "setting": "optim.lr", "before": 0.1, "after": HOSTILE[0]}]},
+             *({"event": "train", "step": step, "loss": 1 / step, "top1_i2t": step, "top1_t2i": 0}
+               for step in range(1, 9)),
+             {"event": "epoch", "step": 8, "epoch": 0, "coverage": 16 * "f"}]  # fmt: skip
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     measure = {"recall_at_1": 0.5, "chance_at_1": 0.1}
     (run / "eval" / "held-out" / "retrieval.json").write_text(json.dumps({"a": measure}))

@@ -17,9 +17,9 @@ from tests.trainer.data.conftest import huge_png, noise_jpeg
 from trainer.data.transforms import (
     DECODE_ERRORS,
     TooManyPixelsError,
+    channels_first,
     decode,
     own_randomness,
-    to_bytes_tensor,
     without_normalising,
 )
 
@@ -48,7 +48,7 @@ def test_bytes_normalised_later_equal_open_clip_bit_by_bit(is_train: bool) -> No
         seed(5)
         expected = whole(image)
         seed(5)
-        pixels = to_bytes_tensor(ours(image))
+        [pixels] = channels_first(np.array(ours(image))[None])
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, STD))
     assert pixels.dtype == torch.uint8
     assert torch.equal((pixels / 255 - mean) / std, expected)  # as `trainer.model` does it
@@ -63,7 +63,7 @@ def test_another_end_of_the_transform_is_refused() -> None:
 def test_pixels_are_channels_first() -> None:
     image = Image.new("RGB", (3, 2))
     image.putpixel((2, 1), (7, 8, 9))
-    pixels = to_bytes_tensor(image)
+    [pixels] = channels_first(np.array(image)[None])
     assert pixels.shape == (3, 2, 3)
     assert pixels[:, 1, 2].tolist() == [7, 8, 9]
     assert int(pixels.sum()) == 24

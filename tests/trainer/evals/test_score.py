@@ -9,6 +9,7 @@ import torch
 from manifests.base.errors import RefusedError
 from manifests.derivation.filter import filter_dataset
 from manifests.format import Manifest
+from tests.trainer.many import run_ranks
 from tests.trainer.toy import write_dataset
 from trainer.data.shards import read_shard
 from trainer.evals.features import chunks_of, encode
@@ -67,6 +68,19 @@ def test_what_is_scored_is_not_done_again(
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     score(trained, dataset.root, str(whole), batch=4)
     assert read(part) == read(whole)
+
+
+def test_processes_share_the_shards_and_write_the_same_bytes(
+    trained: pathlib.Path, dataset: Manifest, tmp_path: pathlib.Path
+) -> None:
+    torch.set_num_threads(1)
+    alone, together = str(tmp_path / "alone"), str(tmp_path / "together")
+    score(trained, dataset.root, alone, batch=4)
+    score(trained, dataset.root, together, batch=4, shards="1")
+    first, second = run_ranks(2, score, trained, dataset.root, together, batch=4)
+    assert first == second
+    assert (first["scored"], first["found"], first["missing"]) == (2, 1, [])
+    assert read(tmp_path / "together") == read(tmp_path / "alone")
 
 
 def test_a_dataset_is_filtered_by_its_scores(

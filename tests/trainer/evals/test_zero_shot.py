@@ -13,7 +13,8 @@ from tests.trainer.toy import picture, write_dataset
 from trainer.evals.class_files import Class, Classes
 from trainer.evals.sets import EvalSet
 from trainer.evals.zero_shot import class_vectors, summarise
-from trainer.model import ModelConfig, build
+from trainer.model.build import build
+from trainer.model.config import ModelConfig
 from trainer.trained import evaluate
 
 

@@ -8,7 +8,9 @@ from trainer.losses.accum import backward
 from trainer.losses.config import LossConfig
 from trainer.losses.contrastive import LossOutput, batch_loss
 from trainer.losses.gather import Gather
-from trainer.model import ModelConfig, Towers, build
+from trainer.model.build import build
+from trainer.model.config import ModelConfig
+from trainer.model.towers import Towers
 
 ROWS, PIECES = 24, 4
 

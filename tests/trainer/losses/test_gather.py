@@ -13,7 +13,9 @@ from trainer.losses.accum import backward
 from trainer.losses.config import Kind, LossConfig
 from trainer.losses.contrastive import LossOutput, batch_loss
 from trainer.losses.gather import Gather
-from trainer.model import ModelConfig, Towers, build
+from trainer.model.build import build
+from trainer.model.config import ModelConfig
+from trainer.model.towers import Towers
 
 MASKED = (0, 7, 23)
 SIZES = {1: 32, 2: 32, 3: 24, 4: 32}

@@ -11,8 +11,9 @@ from manifests.report.training import training_section
 from tests.trainer.many import run_ranks
 from tests.trainer.toy import BASE, events, losses, plan_for, write_dataset
 from trainer import jobs
-from trainer.config import Plan, load_config, make_plan
+from trainer.config import load_config
 from trainer.evals.retrieval import DIRECTIONS
+from trainer.plan import Plan, make_plan
 
 pytestmark = pytest.mark.usefixtures("nano")
 NANO = "train.model.name=nano-16"
