@@ -54,6 +54,7 @@ EXTRAS = {
     # Its versions need Python below 3.13; newer ones may say other things of failures.
     "img2dataset": ["img2dataset>=1.47,<1.48; python_version < '3.13'"],
     "lang": ["py3langid>=0.4,<0.5"],
+    "s3": ["s3fs>=2024.6"],
     "train": [
         "open_clip_torch>=3.3,<4",
         "safetensors>=0.4",

@@ -21,12 +21,12 @@ from benchmarks import harness
 from benchmarks.dedup_kernel import BUCKET_ROWS, peak_bytes, reset_peak
 from benchmarks.dedup_record import record_costs
 from benchmarks.dedup_rows import CLUSTER, PLANTED, uniform_hashes, write_fetched
-from benchmarks.loop import PlainEngine
 from manifests.base.console import say
 from pipeline.engine.driver import open_driver
 from pipeline.engine.options import EngineSettings
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.steps import MapStep, ShuffleStep
+from pipeline.planning.plain import PlainEngine
 from pipeline.stages.dedup import DedupSettings, run
 
 FULL, QUICK = (100_000, 1_000_000, 10_000_000), (30_000, 100_000, 300_000)

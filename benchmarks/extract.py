@@ -32,9 +32,9 @@ from benchmarks.extract_data import (
 from benchmarks.extract_peers import bare_loop, cc2dataset_wat, metaclip_warc, plain_warc
 from benchmarks.extract_yield import yields
 from benchmarks.harness import alternate, cpu_seconds, report, run
-from benchmarks.loop import PlainEngine
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import Source, Unit
+from pipeline.planning.plain import PlainEngine
 from pipeline.readers.framing import Limits, Record
 from pipeline.readers.kinds import InputSettings
 from pipeline.readers.warc import HEADER_BYTES, Message, parse_message, read_records

@@ -21,7 +21,6 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.harness import alternate, cpu_seconds, need, report, run
-from benchmarks.loop import PlainEngine
 from benchmarks.query_data import (
     copies,
     texts_and_queries,
@@ -33,6 +32,7 @@ from benchmarks.query_data import (
 from filters.queries.match_form import normalise_v1
 from filters.queries.matcher import Matcher, Mode
 from pipeline.engine.stage_dir import StageRecord
+from pipeline.planning.plain import PlainEngine
 from pipeline.queries.build import build_list
 from pipeline.queries.settings import QueriesSettings
 from pipeline.selection.caps import Caps

@@ -52,7 +52,7 @@ def run(
     loaded = load_config(config, settings or ())
     options = parse_beam_options(beam or ())
     if dry_run:
-        _print_plan(make_plan(loaded, until=until, with_caps=True).to_json(), as_json)
+        _print_plan(make_plan(loaded, until=until, with_samples=True).to_json(), as_json)
         return
     _print_outcome(run_stages(loaded, options=options, until=until, force=force), as_json)
 
@@ -63,7 +63,7 @@ def plan(config: Config, settings: Settings = None, as_json: AsJson = False) -> 
     from pipeline.config import load_config
     from pipeline.workflow import make_plan
 
-    made = make_plan(load_config(config, settings or ()), with_caps=True)
+    made = make_plan(load_config(config, settings or ()), with_samples=True)
     _print_plan(made.to_json(), as_json)
     made.refuse()
 
@@ -234,7 +234,7 @@ def commoncrawl(
 
 
 def _print_plan(value: dict[str, Any], as_json: bool) -> None:
-    from pipeline.plan import plan_lines
+    from pipeline.planning.lines import plan_lines
 
     show_result(value, plan_lines(value), as_json)
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from manifests.base.console import bytes_text, table_text
+from manifests.base.console import bytes_text
 from manifests.base.errors import RefusedError
 from pipeline.engine import files
 from pipeline.engine.options import available_bytes
@@ -14,6 +14,7 @@ from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.state import StepState
 from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import Unit
+from pipeline.planning.rates import RATES, Rate
 from pipeline.selection.forecast import CapForecast
 from pipeline.sites import SiteForecast
 
@@ -26,35 +27,10 @@ BASE_BYTES = 400 << 20
 """Of a process that has loaded Beam, pyarrow and a query automaton; measured."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rate:
-    """What a stage makes of a row: measured on the GIMP manual unless said otherwise."""
-
-    kept: float
-    """Rows out per row in; of `extract` per MiB of input."""
-    cpu_seconds: float
-    """Per row in; of `extract` per MiB of input."""
-    shuffle_bytes: int
-    """Per row in, of the largest of its shuffles."""
-    disk_bytes: int
-    """Per row out."""
-
-
-RATES: Mapping[str, Rate] = {
-    # Provisional: 30 pages a MiB, 8 images with a text each. Here 97, for most bytes are images.
-    "extract": Rate(kept=250.0, cpu_seconds=0.05, shuffle_bytes=0, disk_bytes=60),
-    # Published: about half of English texts hold a query (MetaCLIP).
-    "match": Rate(kept=0.5, cpu_seconds=0.00005, shuffle_bytes=600, disk_bytes=400),
-    "preselect": Rate(kept=1.0, cpu_seconds=0.00002, shuffle_bytes=0, disk_bytes=200),
-    # Published yields of downloads: COYO 0.85, DataComp small 0.86 to 0.94.
-    "fetch": Rate(kept=0.85, cpu_seconds=0.011, shuffle_bytes=700, disk_bytes=20_000),
-    # Published: 77.6 % of COYO's pHashes are unique. Edges go in passes of bounded size, so the
-    # largest shuffle is that of the nodes.
-    "dedup": Rate(kept=0.8, cpu_seconds=0.0001, shuffle_bytes=640, disk_bytes=900),
-    # Measured on 10 million made-up pairs: ids, hashes and ledger; wide rows stay where they are.
-    "balance": Rate(kept=1.0, cpu_seconds=0.00001, shuffle_bytes=0, disk_bytes=60),
-    "shards": Rate(kept=1.0, cpu_seconds=0.0002, shuffle_bytes=900, disk_bytes=26_000),
-}
+WORKER_SECONDS = 2.0
+"""CPU that a worker process takes before it does anything (measured)."""
+LONG_SECONDS = 4.0
+"""Stages that take longer get worker processes, if the run may have some."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +51,7 @@ class StagePlan:
     """That the stage adds below ROOT."""
     cpu_seconds: float
     basis: str
-    """Where the numbers come from: `committed`, or `estimated` from the rows before it."""
+    """Where the numbers come from: `committed`, `sampled` from the inputs, or `estimated`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,6 +157,8 @@ def predict(
     missing: MissingStep | None,
     inputs: Sequence[Unit],
     root: str,
+    sampled: Mapping[str, Rate] | None = None,
+    workers: int = 0,
     has_dataset: bool = False,
 ) -> Plan:
     """Put together what is committed and what is to come.
@@ -191,9 +169,14 @@ def predict(
         missing: the step at which they end; None if all but `shards` are there.
         inputs: the run's input files.
         root: ROOT, whose disk is looked at.
+        sampled: rates by stage that these inputs gave.
+        workers: processes that a long stage would start.
         has_dataset: whether `shards` is done, too.
     """
-    made = list(_predict(stages, records, missing, inputs))
+    made = [
+        _with_workers(stage, workers)
+        for stage in _predict(stages, records, missing, inputs, sampled or {})
+    ]
     if has_dataset and made[-1].stage == "shards":
         rows = made[-1].rows_in
         made[-1] = dataclasses.replace(_NOTHING, stage="shards", rows_in=rows, rows_out=rows)
@@ -205,6 +188,7 @@ def _predict(
     records: Sequence[StageRecord],
     missing: MissingStep | None,
     inputs: Sequence[Unit],
+    sampled: Mapping[str, Rate],
 ) -> Iterator[StagePlan]:
     input_mib = sum(unit.input_bytes for unit in inputs) / (1 << 20)
     rows: float = input_mib
@@ -217,8 +201,10 @@ def _predict(
             continue
         here = missing if missing and missing.stage == stage else None
         rows_in = rows if stage == "extract" or here is None else here.rows_in or rows
-        yield _estimated(stage, rows_in, here)
-        rows = rows_in * RATES[stage].kept
+        rate = sampled.get(stage, RATES[stage])
+        basis = "sampled" if stage in sampled else "estimated"
+        yield _estimated(stage, rows_in, here, rate, basis)
+        rows = rows_in * rate.kept
 
 
 _NOTHING = StagePlan(
@@ -246,8 +232,17 @@ def _done(stage: str, steps: Sequence[StageRecord]) -> StagePlan:
     )
 
 
-def _estimated(stage: str, rows: float, missing: MissingStep | None) -> StagePlan:
-    rate = RATES[stage]
+def _with_workers(stage: StagePlan, workers: int) -> StagePlan:
+    """Add what the worker processes of a long stage take; one unit needs none."""
+    is_long = stage.cpu_seconds >= LONG_SECONDS and stage.units_to_do != 1
+    if stage.is_done or workers < 2 or not is_long:
+        return stage
+    return dataclasses.replace(stage, cpu_seconds=stage.cpu_seconds + workers * WORKER_SECONDS)
+
+
+def _estimated(
+    stage: str, rows: float, missing: MissingStep | None, rate: Rate, basis: str
+) -> StagePlan:
     shuffled = round(rows * rate.shuffle_bytes)
     out = rows * rate.kept
     return StagePlan(
@@ -260,8 +255,8 @@ def _estimated(stage: str, rows: float, missing: MissingStep | None) -> StagePla
         shuffle_bytes=shuffled,
         memory_bytes=round(BASE_BYTES + SHUFFLE_MEMORY * shuffled),
         disk_bytes=round(out * rate.disk_bytes),
-        cpu_seconds=round(rows * rate.cpu_seconds, 1),
-        basis="estimated",
+        cpu_seconds=round(rate.start_seconds + rows * rate.cpu_seconds, 1),
+        basis=basis,
     )
 
 
@@ -291,75 +286,3 @@ def _free_bytes(root: str) -> int | None:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def plan_lines(value: Mapping[str, Any]) -> list[str]:
-    """Return a plan's JSON values as lines for people."""
-    rows = [
-        {
-            "stage": stage["stage"],
-            "state": _state(stage),
-            "rows in": stage["rows_in"],
-            "rows out": stage["rows_out"],
-            "shuffle": bytes_text(stage["shuffle_bytes"]),
-            "memory": bytes_text(stage["memory_bytes"]),
-            "disk": bytes_text(stage["disk_bytes"]),
-            "CPU-hours": stage["cpu_seconds"] / 3600,
-            "numbers": stage["basis"],
-        }
-        for stage in value["stages"]
-    ]
-    return [
-        *table_text(list(rows[0]), rows).split("\n"),
-        "estimated: from the rows of the stage before and from rates measured on the GIMP manual "
-        "and published; right within a factor of a few",
-        *_cap_lines(value["caps"]),
-        *_site_lines(value["sites"]),
-        *(f"note: {note}" for note in value["notes"]),
-        *(f"cannot run: {refusal}" for refusal in value["refusals"]),
-    ]
-
-
-def _cap_lines(caps: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not caps:
-        return []
-    rows = [
-        {
-            "cap": f"{each['cap']} (set)" if each["is_set"] else str(each["cap"]),
-            "pairs kept": each["pairs"],
-            "to fetch": each["to_fetch"],
-            "queries over it": each["head_queries"],
-            "tail": f"{each['tail_share']:.1%} of matches",
-        }
-        for each in caps
-    ]
-    head = "what select.cap would keep of the pairs that matched, from a sample of them:"
-    return _headed(head, rows)
-
-
-def _site_lines(sites: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not sites:
-        return []
-    rows = [
-        {
-            "site": each["site"],
-            "URLs": each["urls"],
-            "over budget": each["over_budget"],
-            "hours at least": f"{each['hours']:.2f}",
-        }
-        for each in sites
-    ]
-    head = "the largest sites that fetch would ask, and how long their rests alone take:"
-    return _headed(head, rows)
-
-
-def _headed(head: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return ["", head, *table_text(list(rows[0]), rows).split("\n")]
-
-
-def _state(stage: Mapping[str, Any]) -> str:
-    if stage["is_done"]:
-        return "done"
-    if stage["units_to_do"] is None:
-        return "to do"
-    return f"{stage['units_to_do']} units to do, {stage['units_to_reuse']} done"

@@ -93,6 +93,11 @@ def prepare_list(
     return made
 
 
+def list_bytes(settings: QueriesSettings) -> int:
+    """Return the size of all files that the list is made from."""
+    return sum(files.size_bytes(path) or 0 for _, path in _input_paths(settings))
+
+
 def _input_paths(settings: QueriesSettings) -> list[tuple[str, str]]:
     """Return (setting, path) of each input file; missing ones are refused before any work."""
     if settings.file:

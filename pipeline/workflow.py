@@ -2,22 +2,22 @@
 
 import dataclasses
 import functools
-import json
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from manifests.base.console import say
 from manifests.base.errors import RefusedError
-from manifests.format.manifest import Manifest, load
-from manifests.format.naming import ROOT_NAME
-from manifests.format.records import compact_json
+from manifests.format.manifest import load
 from pipeline.config import LoadedConfig, data_settings
 from pipeline.crawled import crawled_units, run_crawl
 from pipeline.dataset.samples import DATASET
-from pipeline.dataset.tables import funnel, listed_inputs, public_uri
+from pipeline.dataset.tables import funnel
 from pipeline.engine import files
 from pipeline.engine.context import Engine
 from pipeline.engine.driver import open_driver
+from pipeline.engine.options import worker_count
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import Unit
 from pipeline.inputs import file_digests, input_base, input_units
@@ -29,7 +29,12 @@ from pipeline.plan import (
     Plan,
     predict,
 )
-from pipeline.query_list import RunList, find_list, prepare_list
+from pipeline.planning.pilot import Piloted
+from pipeline.planning.plain import PlainEngine
+from pipeline.planning.rates import Rate
+from pipeline.planning.sample import take_sample
+from pipeline.planning.standing import in_the_way, is_of, standing_dataset
+from pipeline.query_list import RunList, find_list, list_bytes, prepare_list
 from pipeline.selection.blocks import RunBlockList, find_block_lists, prepare_block_lists
 from pipeline.selection.forecast import CapForecast, forecast_caps
 from pipeline.sites import largest_sites
@@ -37,6 +42,10 @@ from pipeline.stages import balance, dedup, extract, fetch, match, preselect, sh
 
 SHORT_SHOWN = 5
 """Queries that a warning names."""
+PILOT_BYTES = 64 << 20
+"""Before a run of fewer no sample is read: it is done sooner than it could be refused."""
+SAMPLE_LIST_BYTES = 64 << 20
+"""A query list of larger inputs is not built for a sample."""
 
 
 def run_stages(
@@ -94,15 +103,15 @@ def run_stages(
 
 
 def make_plan(
-    loaded: LoadedConfig, *, until: str = "", with_caps: bool = False, before_crawl: bool = False
+    loaded: LoadedConfig, *, until: str = "", with_samples: bool = False, before_crawl: bool = False
 ) -> Plan:
-    """Say what a run would do; nothing is written, and nothing is read of an input but its size.
+    """Say what a run would do; nothing is written below ROOT.
 
     Args:
         loaded: the configuration.
         until: the last stage to plan; empty for all.
-        with_caps: whether to look at a sample of what matched for what some caps would keep, and
-            at the sites that would be asked.
+        with_samples: whether to look at samples: of the inputs for the first stages' rates, of what
+            matched for what some caps would keep, and at the sites that would be asked.
         before_crawl: whether to plan without the archives of a crawl that is to come.
 
     Raises:
@@ -126,16 +135,22 @@ def make_plan(
     except NotCommittedError as error:
         missing = error.missing
     wanted = STAGES[: STAGES.index(until or STAGES[-1]) + 1]
-    standing = _standing(loaded)
+    standing = standing_dataset(loaded)
+    is_new = missing is not None and missing.stage == "extract"
+    large = sum(unit.input_bytes for unit in units) >= PILOT_BYTES
+    piloted = units and is_new and (with_samples or large)
+    mode = settings.engine.mode
     made = predict(
         wanted,
         engine.records,
         missing=missing,
         inputs=units,
         root=root,
-        has_dataset=missing is None and _is_of(standing, loaded, engine.records),
+        sampled=_sampled(loaded, queries, units, blocked) if piloted else None,
+        workers=0 if mode == "memory" else worker_count(settings.engine),
+        has_dataset=missing is None and is_of(standing, loaded, engine.records),
     )
-    if with_caps and queries is not None:
+    if with_samples and queries is not None:
         made = dataclasses.replace(
             made,
             caps=_forecast(loaded, queries, engine.records),
@@ -143,8 +158,38 @@ def make_plan(
         )
     refusals = [*made.refusals, *_too_many_for_strict(made, settings.balance)]
     if "shards" in wanted and standing and not settings.shards.replace:
-        refusals += _in_the_way(standing, loaded, units)
+        refusals += in_the_way(standing, loaded, units)
     return dataclasses.replace(made, refusals=tuple(refusals))
+
+
+def _sampled(
+    loaded: LoadedConfig,
+    queries: RunList | None,
+    units: Sequence[Unit],
+    blocked: Sequence[RunBlockList],
+) -> dict[str, Rate]:
+    """Return rates from a sample of the inputs that goes through `extract` and `match` here."""
+    of_archives = loaded.settings.input.kind in ("warc", "wat")
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        sample = take_sample(units, folder, of_archives=of_archives)
+        digest_of = functools.partial(file_digests, root=folder)
+        if queries is None and list_bytes(loaded.queries) <= SAMPLE_LIST_BYTES:
+            queries = prepare_list(loaded.queries, folder, digest_of, workers=1)
+        engine = PlainEngine(folder, loaded.settings.engine.bucket_bytes)
+        start = time.process_time()
+        for stage in walk(engine, loaded, queries or _NO_LIST, sample.units, blocked):
+            seconds[stage] = time.process_time() - start
+            start = time.process_time()
+            if stage == "match" or queries is None:
+                break
+        listed = (queries.path, queries.sha256) if queries else None
+        return Piloted(
+            records=engine.records,
+            seconds=seconds,
+            sample_bytes=sample.bytes,
+            input_bytes=sum(unit.input_bytes for unit in units),
+        ).rates(listed, loaded.select, loaded.settings.preselect)
 
 
 def _too_many_for_strict(made: Plan, settings: balance.BalanceSettings) -> Iterator[str]:
@@ -282,7 +327,7 @@ def _fetched(
     settings = loaded.settings
     return fetch.run(
         engine,
-        settings.fetch,
+        loaded.fetch,
         settings.consent,
         _base(loaded),
         pairs,
@@ -290,49 +335,6 @@ def _fetched(
         of_shards=settings.input.kind == "img2dataset",
         blocked=blocked,
     )
-
-
-def _standing(loaded: LoadedConfig) -> Manifest | None:
-    """Return the dataset that ROOT holds already, if it can be read."""
-    folder = files.join(loaded.root, DATASET)
-    if files.size_bytes(files.join(folder, ROOT_NAME)) is None:
-        return None
-    return load(folder)
-
-
-def _config(loaded: LoadedConfig) -> Any:
-    return json.loads(compact_json(data_settings(loaded.settings)))
-
-
-def _is_of(manifest: Manifest | None, loaded: LoadedConfig, records: Sequence[StageRecord]) -> bool:
-    """Tell whether a dataset is of these settings, and kept and dropped the same rows."""
-    if manifest is None or manifest.config != _config(loaded):
-        return False
-    return list(manifest.funnel or ())[:-1] == funnel(records)
-
-
-def _in_the_way(manifest: Manifest, loaded: LoadedConfig, units: Sequence[Unit]) -> Iterator[str]:
-    """Say that the run would end at a dataset of other settings or inputs, which must stay."""
-    before, now = _flat(manifest.config or {}), _flat(_config(loaded))
-    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    sources = [source for unit in units for source in unit.sources]
-    if listed_inputs(manifest) != {(public_uri(each.name), each.bytes) for each in sources}:
-        changed.append("inputs")
-    if changed:
-        yield (
-            f"{manifest.root}: holds a dataset of other settings or inputs ({', '.join(changed)}): "
-            "choose another root, or set shards.replace = true"
-        )
-
-
-def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return the values of nested tables by their dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in table.items():
-        found |= (
-            _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
-        )
-    return found
 
 
 _NO_LIST = RunList(path="", sha256="", digest="")

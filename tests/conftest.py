@@ -6,7 +6,7 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
-from benchmarks.loop import PlainEngine
+from pipeline.planning.plain import PlainEngine
 from tests.whole_run import make_job, run
 
 # A busy machine must not fail a law.

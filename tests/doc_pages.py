@@ -39,6 +39,8 @@ NOT_RUN = {
     "engine.mode=": "needs a worker pool; tests/test_everywhere.py starts one",
     "worker_pool_main": "does not end by itself; as above",
     "local_job_service_main": "does not end by itself; as above",
+    "AWS_ENDPOINT_URL=": "names no store; tests/test_s3.py starts one",
+    "s3://": "as above",
     "--runner=": "needs a job service, a cluster or the cloud; as above",
     "torchrun": "starts 8 processes; tests/trainer/training/test_ranks.py starts fewer",
     "list.parquet": "needs an extract of Wikipedia that is not ours to ship",

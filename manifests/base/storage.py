@@ -34,6 +34,8 @@ class NewFile(Protocol):
 
 OpenNew = Callable[[str], contextlib.AbstractContextManager[NewFile]]
 """Opens a `NewFile` in a folder; it is removed when the block ends without `publish`."""
+Put = Callable[[str, str], None]
+"""Uploads a local file, the first, whole to a URI."""
 
 
 def is_local(path: str) -> bool:
@@ -194,7 +196,8 @@ def _runs(
 class _DigestedFile:
     """The `NewFile` of this module; remote files are written locally first, then put whole."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, put: Put) -> None:
+        self._put = put
         local = pathlib.Path(folder if is_local(folder) else tempfile.gettempdir())
         local.mkdir(parents=True, exist_ok=True)
         self._temporary = local / f"unnamed.tmp-{uuid.uuid4().hex}"
@@ -236,20 +239,31 @@ class _DigestedFile:
             self._temporary.replace(path)
             _sync_folder(pathlib.Path(path).parent)
             return
-        system, name = _system(path)
-        system.put_file(str(self._temporary), name)
+        self._put(str(self._temporary), path)
         self._temporary.unlink()
 
     def discard(self) -> None:
         """Close and remove the temporary file, if it is still there."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of bytes that nobody wants, on a full disk
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 
+def put(local: str, path: str) -> None:
+    """Upload a local file whole to a URI."""
+    system, name = _system(path)
+    system.put_file(local, name)
+
+
 @contextlib.contextmanager
-def new_file(folder: str) -> Iterator[NewFile]:
-    """Give a `NewFile` that is removed when the block ends without `publish`."""
-    file = _DigestedFile(folder)
+def new_file(folder: str, put: Put = put) -> Iterator[NewFile]:
+    """Give a `NewFile` that is removed when the block ends without `publish`.
+
+    Args:
+        folder: where it is written; for a URI, in the system's temporary folder.
+        put: uploads a local file to a URI.
+    """
+    file = _DigestedFile(folder, put)
     try:
         yield file
     finally:
@@ -274,5 +288,8 @@ def _sync_folder(folder: pathlib.Path) -> None:
 def _system(path: str) -> tuple[Any, str]:
     import fsspec
 
-    system, name = fsspec.core.url_to_fs(path)
+    try:
+        system, name = fsspec.core.url_to_fs(path)
+    except (ImportError, ValueError) as error:  # it names what to install, or what it knows
+        raise RefusedError(f"{path}: cannot be reached: {error}") from None
     return system, name

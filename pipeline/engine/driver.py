@@ -31,6 +31,8 @@ SMALL_MAP_BYTES = 256 << 20
 TRIAL_SECONDS = 4.0
 """`auto` begins small map steps in this process and starts workers for what is left after this."""
 POLL_SECONDS = 0.5
+REMOTE_POLL_SECONDS = 10.0
+"""Each look at a record on an object store is a request."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -83,6 +85,7 @@ class Driver:
                 "folder": record.folder,
                 "units": len(record.units),
                 "reused": reused,
+                "shuffle_bytes": state.shuffle_bytes() if reused < len(state.wanted) else 0,
                 **meter.read(),
             }
         )
@@ -165,10 +168,15 @@ class Driver:
             from pipeline.engine.jobs.map_job import build_map
             from pipeline.engine.jobs.runner import run_job
             from pipeline.engine.jobs.shuffle_job import build_shuffle
+        spread = workers > 0 or "runner" in self.options
         if isinstance(job.step, MapStep):
-            build = functools.partial(build_map, job=job, units=units, seconds=seconds)
+            build = functools.partial(
+                build_map, job=job, units=units, seconds=seconds, spread=spread
+            )
         else:
-            build = functools.partial(build_shuffle, job=job, units=units, buckets=buckets)
+            build = functools.partial(
+                build_shuffle, job=job, units=units, buckets=buckets, spread=spread
+            )
         try:
             run_job(build, workers=workers, pool=self.settings.pool, options=self.options)
         except OpenwitError as error:
@@ -227,7 +235,8 @@ def _poll(
     state: StepState, done: Mapping[str, UnitRecord], shown: Progress, ended: threading.Event
 ) -> None:
     seen = {unit: record.rows_in for unit, record in done.items()}
-    while not ended.wait(POLL_SECONDS):
+    pause = POLL_SECONDS if files.is_local(state.root) else REMOTE_POLL_SECONDS
+    while not ended.wait(pause):
         for unit in state.wanted:
             record = None if unit in seen else state.record(unit)
             if record is not None and record.spec == state.spec:

@@ -1,6 +1,7 @@
-"""Files by path or URI: local ones by the operating system, others by Beam's FileSystems.
+"""Files by path or URI, as `manifests.base.storage` has them, and what only the pipeline reads.
 
-Beam knows no web: URLs are read by range requests, never whole.
+`gs://` and `hdfs://` go through Beam's FileSystems, which workers on Beam's images have. Beam knows
+no web: URLs are read by range requests, never whole.
 """
 
 import contextlib
@@ -9,20 +10,35 @@ import http
 import io
 import os
 import pathlib
-import tempfile
-import uuid
-from collections.abc import Iterator
+import shutil
 from typing import IO, Any, cast
 
+from manifests.base import storage
+from manifests.base.storage import NewFile, is_local, join
+
+__all__ = [
+    "NewFile",
+    "is_local",
+    "is_web",
+    "join",
+    "make_folder",
+    "new_file",
+    "open_read",
+    "read_bytes",
+    "remove",
+    "sha256_of",
+    "size_bytes",
+    "sweep",
+    "web_session",
+    "write_atomic",
+]
+
+OF_BEAM = ("gs://", "hdfs://")
+"""Not `s3://`: each call of Beam 2.77 makes a client, 0.1 CPU-s, and empty files fail."""
 READ_BYTES = 1 << 20
 WEB_TIMEOUT_SECONDS = 60
 WEB_TRIES = 5
 """With pauses that double between: half a minute in all."""
-
-
-def is_local(path: str) -> bool:
-    """Tell a local path from a URI such as `s3://bucket/name`."""
-    return "://" not in path
 
 
 def is_web(path: str) -> bool:
@@ -30,38 +46,23 @@ def is_web(path: str) -> bool:
     return path.startswith(("https://", "http://"))
 
 
-def join(folder: str, *names: str) -> str:
-    """Join names below a folder or URI with `/`."""
-    return "/".join([folder.rstrip("/"), *names])
-
-
 def size_bytes(path: str) -> int | None:
     """Return a file's size, or None if there is no such file."""
-    if is_local(path):
-        try:
-            return os.stat(path).st_size
-        except FileNotFoundError:
-            return None
     if is_web(path):
         return _web_size(path)
-    systems = _file_systems()
-    return (
-        int(systems.match([path])[0].metadata_list[0].size_in_bytes)
-        if systems.exists(path)
-        else None
-    )
+    if path.startswith(OF_BEAM):
+        system = _beam().get_filesystem(path)  # its `match` would take `[` for a pattern
+        return int(system.size(path)) if system.exists(path) else None
+    return storage.size_bytes(path)
 
 
 def open_read(path: str) -> IO[bytes]:
     """Open a file as it is stored: nothing is decompressed because of its name."""
-    if is_local(path):
-        return pathlib.Path(path).open("rb")
     if is_web(path):
         return cast(IO[bytes], io.BufferedReader(_WebFile(path), READ_BYTES))
-    from apache_beam.io.filesystem import CompressionTypes
-
-    opened: IO[bytes] = _file_systems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    return opened
+    if path.startswith(OF_BEAM):
+        return cast(IO[bytes], _beam().open(path, compression_type="uncompressed"))
+    return storage.open_read(path)
 
 
 def read_bytes(path: str) -> bytes:
@@ -81,10 +82,10 @@ def sha256_of(path: str) -> str:
 
 def remove(path: str) -> None:
     """Remove a file, if it is there."""
-    if is_local(path):
-        pathlib.Path(path).unlink(missing_ok=True)
+    if not path.startswith(OF_BEAM):
+        storage.remove(path)
     elif size_bytes(path) is not None:
-        _file_systems().delete([path])
+        _beam().delete([path])
 
 
 def sweep(folder: str) -> None:
@@ -107,81 +108,20 @@ def write_atomic(path: str, data: bytes) -> None:
         file.publish(path)
 
 
-class NewFile(io.RawIOBase):
-    """A file being written under a temporary name; `publish` gives it its own, whole and synced."""
-
-    def __init__(self, folder: str) -> None:
-        """Open a temporary file in `folder` (in the system's folder when that is remote)."""
-        super().__init__()
-        local = folder if is_local(folder) else tempfile.gettempdir()
-        make_folder(local)
-        self._temporary = join(local, f"unnamed.tmp-{uuid.uuid4().hex}")
-        self._file = pathlib.Path(self._temporary).open("wb", READ_BYTES)  # noqa: SIM115
-        self._digest = hashlib.sha256()
-        self.bytes = 0
-
-    def writable(self) -> bool:
-        """Say that bytes can be written, as the io protocol asks."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Append bytes and take them into the digest."""
-        self._digest.update(data)
-        count = self._file.write(data)
-        self.bytes += count
-        return count
-
-    def tell(self) -> int:
-        """Return the number of bytes written so far."""
-        return self.bytes
-
-    def flush(self) -> None:
-        """Pass written bytes to the operating system."""
-        if not self._file.closed:
-            self._file.flush()
-
-    @property
-    def sha256(self) -> str:
-        """The digest of what was written so far."""
-        return self._digest.hexdigest()
-
-    def publish(self, path: str) -> None:
-        """Sync, check the size, and move the file to `path`; an equal name is replaced."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        if os.stat(self._temporary).st_size != self.bytes:
-            raise OSError(f"{path}: {self.bytes} bytes were written, the disk holds another number")
-        if is_local(path):
-            os.replace(self._temporary, path)
-            _sync_folder(os.path.dirname(path) or ".")
-            return
-        from apache_beam.io.filesystem import CompressionTypes
-
-        with (
-            pathlib.Path(self._temporary).open("rb") as source,
-            _file_systems().create(path, compression_type=CompressionTypes.UNCOMPRESSED) as target,
-        ):
-            while block := source.read(READ_BYTES):
-                target.write(block)
-        os.unlink(self._temporary)
-
-    def discard(self) -> None:
-        """Close and remove the temporary file, if it is still there."""
-        with contextlib.suppress(OSError):  # of bytes that nobody wants, on a full disk
-            self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._temporary)
-
-
-@contextlib.contextmanager
-def new_file(folder: str) -> Iterator[NewFile]:
+def new_file(folder: str) -> contextlib.AbstractContextManager[NewFile]:
     """Give a `NewFile` that is removed when the block ends without `publish`."""
-    file = NewFile(folder)
-    try:
-        yield file
-    finally:
-        file.discard()
+    return storage.new_file(folder, _put)
+
+
+def _put(local: str, path: str) -> None:
+    if not path.startswith(OF_BEAM):
+        storage.put(local, path)
+        return
+    with (
+        pathlib.Path(local).open("rb") as source,
+        _beam().create(path, compression_type="uncompressed") as target,
+    ):
+        shutil.copyfileobj(source, target, READ_BYTES)
 
 
 class _WebFile(io.RawIOBase):
@@ -274,15 +214,12 @@ def web_session() -> Any:
     return session
 
 
-def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _file_systems() -> Any:
+def _beam() -> Any:
+    """Return Beam's FileSystems; where no pipeline has set options, the environment says all."""
     from apache_beam.io.filesystems import FileSystems
 
+    if FileSystems._pipeline_options is None:
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        FileSystems.set_options(PipelineOptions(flags=[]))
     return FileSystems

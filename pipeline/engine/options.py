@@ -114,6 +114,11 @@ def _checked_name(word: str, known: Mapping[str, Any]) -> str:
         raise RefusedError(f"-- {word}: not an option: write --name=value")
     if name in PINNED:
         raise RefusedError(f"--{name}: openwit sets it: use --set engine.{PINNED[name]}=...")
+    if name.startswith("s3_"):  # only Beam would know, and neither driver nor manifests
+        raise RefusedError(
+            f"--{name}: not taken: set AWS_ENDPOINT_URL and the other AWS_ variables where the run "
+            "is driven from and where its workers are"
+        )
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean --{near[0]}?" if near else "see Beam's PipelineOptions"

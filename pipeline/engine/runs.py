@@ -54,7 +54,7 @@ def open_run(root: str) -> Iterator[Run]:
             files.write_atomic(last, canonical_json(before + 1))
         except OSError as error:
             raise RefusedError(
-                f"{root}: cannot be written: {error.strerror}: choose another root"
+                f"{root}: cannot be written: {error.strerror or error}: choose another root"
             ) from None
         run = Run(root, before + 1)
         try:

@@ -8,6 +8,7 @@ from manifests.base.errors import OpenwitError, RefusedError
 from pipeline.engine import files
 from pipeline.engine.jobs.attempts import Failure, read_failure
 from pipeline.engine.stage_dir import (
+    PACKED,
     StageRecord,
     bucket_ids,
     folder_of,
@@ -21,7 +22,7 @@ from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import Unit, UnitRecord, inputs_of
 
 Sent = Mapping[str, Sequence[int]]
-"""Rows per bucket by tag."""
+"""Rows per bucket by tag, and the bytes of all blocks under `PACKED`."""
 
 
 class StepState:
@@ -113,6 +114,10 @@ class StepState:
                 return None
             found.append(json.loads(files.read_bytes(path)))
         return found
+
+    def shuffle_bytes(self) -> int:
+        """Return the bytes of all blocks that the units of a shuffle packed."""
+        return sum(unit[PACKED][0] for unit in self.sent() or () if PACKED in unit)
 
     def failures(self, log: str, done: Mapping[str, UnitRecord]) -> list[Failure]:
         """Return this run's failures: of emitting units, and of wanted units that are not done."""

@@ -99,10 +99,22 @@ def top_bits(keys: pa.Array, buckets: int) -> NDArray[np.int64]:
         keys: fixed-size binary of at least 4 bytes, without nulls; uniform (ids or hashes).
         buckets: a power of two, at most 2^31.
     """
+    bits = (buckets - 1).bit_length()
+    if not bits:
+        return np.zeros(len(keys), np.int64)
+    return leading(keys, np.dtype(">u4")).astype(np.int64) >> (32 - bits)
+
+
+def leading(keys: pa.Array, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return the first bytes of each key as a number; such numbers are in the keys' own order.
+
+    Args:
+        keys: fixed-size binary, without nulls, at least as wide as `kind`.
+        kind: a big-endian unsigned integer.
+    """
     width = keys.type.byte_width
     data = np.frombuffer(
         keys.buffers()[1], np.uint8, count=len(keys) * width, offset=keys.offset * width
     )
-    head = np.ascontiguousarray(data.reshape(-1, width)[:, :4]).view(">u4").reshape(-1)
-    bits = (buckets - 1).bit_length()
-    return (head.astype(np.int64) >> (32 - bits)) if bits else np.zeros(len(keys), np.int64)
+    head = data.reshape(-1, width)[:, : kind.itemsize]
+    return np.ascontiguousarray(head).view(kind).reshape(-1)

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.fetch.settings import FetchSettings
-from pipeline.plan import plan_lines
+from pipeline.planning.lines import plan_lines
 from pipeline.sites import largest_sites
 from pipeline.visit.settings import SiteGrant
 from pipeline.workflow import make_plan, run_stages
@@ -41,8 +41,8 @@ def test_a_plan_names_the_sites_that_fetch_would_ask(tmp_path: pathlib.Path) -> 
         'contact = "a@example.org"\n'
     )
     loaded = load_config(str(config))
-    assert make_plan(loaded, with_caps=True).sites == ()
+    assert make_plan(loaded, with_samples=True).sites == ()
     run_stages(loaded, until="preselect")
-    made = make_plan(loaded, with_caps=True)
+    made = make_plan(loaded, with_samples=True)
     assert [site.site for site in made.sites] == ["h0.example", "h1.example", "h2.example"]
     assert "the largest sites that fetch would ask" in "\n".join(plan_lines(made.to_json()))

@@ -10,7 +10,7 @@ from pipeline.engine import files
 from pipeline.engine.jobs.attempts import Job
 from pipeline.engine.jobs.blocks import pack, unpack
 from pipeline.engine.jobs.map_job import as_elements
-from pipeline.engine.stage_dir import bucket_ids, generation, sent_path
+from pipeline.engine.stage_dir import PACKED, bucket_ids, generation, sent_path
 from pipeline.engine.steps import ShuffleStep
 from pipeline.engine.units import Unit, canonical_json
 from pipeline.engine.work import reduce_bucket
@@ -22,7 +22,12 @@ LARGEST_BUCKET = 8
 
 
 def build_shuffle(
-    pipeline: beam.Pipeline, job: Job, units: Sequence[Unit], buckets: Sequence[int]
+    pipeline: beam.Pipeline,
+    job: Job,
+    units: Sequence[Unit],
+    buckets: Sequence[int],
+    *,
+    spread: bool = True,
 ) -> None:
     """Put a shuffle step on a pipeline.
 
@@ -31,13 +36,11 @@ def build_shuffle(
         job: the step and what its workers need to know.
         units: all that emit.
         buckets: the numbers of those to make.
+        spread: whether more than one process may work on the units.
     """
     step = _shuffle_step(job)
-    elements = [b"", *as_elements(units)]  # the first stands for buckets that get no row
     _ = (
-        pipeline
-        | "Units" >> beam.Create(elements, reshuffle=False).with_output_types(bytes)
-        | "Spread" >> beam.Reshuffle()
+        as_elements(pipeline, units, b"", spread=spread)  # b"": for buckets that get no row
         | "Emit" >> beam.ParDo(_Emit(job, tuple(buckets), generation(step, units)))
         | "Group" >> beam.GroupByKey()
         | "Reduce" >> beam.ParDo(_Reduce(job, tuple(bucket_ids(step, units))))
@@ -68,11 +71,14 @@ class _Emit(beam.DoFn):
     def _emit(self, step: ShuffleStep, unit: Unit, blocks: list[tuple[int, bytes]]) -> None:
         blocks.clear()  # of an attempt before
         sent = {tag: np.zeros(step.buckets, np.int64) for tag in step.schemas}
-        packed = pack(step.kernel.emit(unit), unit.id, step.schemas, sent)
-        blocks.extend(block for block in packed if block[0] in self._buckets)
+        packed_bytes = 0
+        for bucket, block in pack(step.kernel.emit(unit), unit.id, step.schemas, sent):
+            packed_bytes += len(block)
+            if bucket in self._buckets:
+                blocks.append((bucket, block))
         path = sent_path(self._job.root, self._job.folder, unit.id, self._generation)
         counts = {tag: rows.tolist() for tag, rows in sent.items()}
-        files.write_atomic(path, canonical_json(counts))
+        files.write_atomic(path, canonical_json({**counts, PACKED: [packed_bytes]}))
 
 
 class _Reduce(beam.DoFn):

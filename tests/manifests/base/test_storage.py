@@ -64,6 +64,11 @@ def test_uris_are_read_and_written_through_fsspec() -> None:
     assert storage.is_empty("memory://other")
 
 
+def test_a_uri_that_nothing_here_can_open_is_refused() -> None:
+    with pytest.raises(RefusedError, match="nosuch://a/b: cannot be reached: Protocol not known"):
+        storage.size_bytes("nosuch://a/b")
+
+
 def test_a_link_on_the_way_is_found(tmp_path: pathlib.Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a").write_text("x")

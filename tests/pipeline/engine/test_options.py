@@ -72,3 +72,8 @@ def test_a_runner_and_what_goes_with_it_are_passed_on() -> None:
 def test_unknown_or_pinned_beam_options_are_refused(argument: str, message: str) -> None:
     with pytest.raises(RefusedError, match=message):
         parse_beam_options([argument])
+
+
+def test_options_that_only_beams_s3_would_hear_of_are_refused() -> None:
+    with pytest.raises(RefusedError, match="--s3_endpoint_url: not taken: set AWS_ENDPOINT_URL"):
+        parse_beam_options(["--s3_endpoint_url=http://localhost:9000"])

@@ -20,6 +20,7 @@ from tests.pipeline.engine.engine_kernels import REPOSITORY, make_step, run_both
 POOL = "apache_beam.runners.worker.worker_pool_main"
 JOB_SERVICE = "apache_beam.runners.portability.local_job_service_main"
 START_SECONDS = 30
+FLINK_PORT = 8081
 
 
 @contextlib.contextmanager
@@ -117,18 +118,46 @@ def test_a_failed_unit_is_named_behind_a_job_service(
         run_both(tmp_path, units, "auto", options=options, make=make_step(fail_on="in-2"))
 
 
+def run_on_flink(folder: pathlib.Path, units: list[Unit], **options: str) -> dict[str, str]:
+    options = {"runner": "FlinkRunner", **options}
+    try:
+        check_reachable(str(folder), "", options)
+    except RefusedError as error:
+        pytest.skip(f"jar not found: {error}")
+    run_both(folder, units, "auto", options=options)
+    return tree(folder)
+
+
+@contextlib.contextmanager
+def flink_cluster() -> Iterator[str]:
+    """Start the cluster of one machine that a release of Flink brings; yield its address."""
+    home = pathlib.Path(os.environ.get("FLINK_HOME", "FLINK_HOME (not set)"))
+    if not (home / "bin" / "start-cluster.sh").is_file():
+        pytest.skip(f"jar not found: {home}: unpack a release of Flink and set FLINK_HOME to it")
+    subprocess.run([home / "bin" / "start-cluster.sh"], check=True)  # noqa: S603
+    try:
+        end = time.monotonic() + START_SECONDS
+        while not answers(FLINK_PORT):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        yield f"localhost:{FLINK_PORT}"
+    finally:
+        subprocess.run([home / "bin" / "stop-cluster.sh"], check=False)  # noqa: S603
+
+
 @pytest.mark.slow
 def test_flink_inside_its_job_server_gives_the_same_bytes(
     tmp_path: pathlib.Path, units: list[Unit], reference: dict[str, str]
 ) -> None:
-    options = {
-        "runner": "FlinkRunner",
-        "flink_master": "[local]",
-        "environment_type": "LOOPBACK",
-    }
-    try:
-        check_reachable(str(tmp_path), "", options)
-    except RefusedError as error:
-        pytest.skip(f"jar not found: {error}")
-    run_both(tmp_path, units, "auto", options=options)
-    assert tree(tmp_path) == reference
+    found = run_on_flink(tmp_path, units, flink_master="[local]", environment_type="LOOPBACK")
+    assert found == reference
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_flink_cluster_with_a_worker_pool_gives_the_same_bytes(
+    tmp_path: pathlib.Path, units: list[Unit], reference: dict[str, str], pool: str
+) -> None:
+    external = {"environment_type": "EXTERNAL", "environment_config": pool}
+    with flink_cluster() as address:
+        assert run_on_flink(tmp_path, units, flink_master=address, **external) == reference

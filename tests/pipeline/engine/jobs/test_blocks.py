@@ -50,6 +50,17 @@ def test_each_bucket_gets_its_rows_whatever_the_order_and_repetition_of_blocks(
         assert unpack(repeated) == expected
 
 
+def test_rows_of_more_buckets_than_a_byte_counts_keep_their_buckets() -> None:
+    buckets = np.array([256, 0, 255, 256, 1], np.int64)
+    numbers = pa.array(range(5), pa.int64())
+    batch = pa.record_batch([pa.array([bytes(16)] * 5, pa.binary(16)), numbers], ROWS)
+    sent = {"rows": np.zeros(257, np.int64)}
+    packed = list(blocks.pack([Packet("rows", buckets, batch)], "u", {"rows": ROWS}, sent))
+    assert {bucket: unpack([block]) for bucket, block in packed} == {
+        0: [1], 1: [4], 255: [2], 256: [0, 3]
+    }  # fmt: skip
+
+
 def test_blocks_are_cut_to_their_size_and_rows_held_to_theirs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -25,12 +25,17 @@ def job(step: MapStep | ShuffleStep) -> Job:
 
 
 def graph(build: Callable[[beam.Pipeline], None]) -> str:
-    """Return the primitive steps of a pipeline, what each one is, and the coders between them."""
+    """Return the steps of a pipeline as any runner gets them."""
     options = PipelineOptions(flags=[], runner="PortableRunner", environment_type="LOOPBACK")
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
     proto = pipeline.to_runner_api()
     assert isinstance(proto, beam_runner_api_pb2.Pipeline)
+    return steps_of(proto)
+
+
+def steps_of(proto: beam_runner_api_pb2.Pipeline) -> str:
+    """Return the primitive steps of a pipeline, what each one is, and the coders between them."""
     parts = proto.components
 
     def coder(name: str) -> str:
@@ -58,3 +63,10 @@ def test_a_jobs_graph_is_the_known_one(tmp_path: pathlib.Path, name: str) -> Non
     else:
         found = graph(lambda pipeline: build_shuffle(pipeline, job(sort_step()), units, [0, 1]))
     assert found == (GOLDEN / f"graph-{name}.txt").read_text()
+
+
+def test_units_are_not_spread_over_one_process(tmp_path: pathlib.Path) -> None:
+    units = make_units(tmp_path, [3, 4])
+    alone = graph(lambda pipeline: build_map(pipeline, job(make_step()), units, None, spread=False))
+    lines = (GOLDEN / "graph-map.txt").read_text().splitlines()
+    assert alone.splitlines() == [line for line in lines if not line.startswith("Spread")]

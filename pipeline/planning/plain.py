@@ -1,4 +1,4 @@
-"""The steps of a stage in a plain loop: what the work costs without Beam, and tests' engine."""
+"""The steps of a stage in a plain loop: for the pilot, tests, and what work costs without Beam."""
 
 import dataclasses
 from collections.abc import Sequence
