@@ -133,6 +133,15 @@ class LoadedConfig:
         return dataclasses.replace(found, counts_file=path)
 
     @property
+    def fetch(self) -> FetchSettings:
+        """The table `[fetch]` with absolute paths."""
+        found = self.settings.fetch
+        if isinstance(found.reuse, str):
+            return found
+        reuse = tuple(absolute(path, self.folder) for path in found.reuse)
+        return dataclasses.replace(found, reuse=reuse)
+
+    @property
     def dedup(self) -> DedupSettings:
         """The table `[dedup]` with absolute paths."""
         return self.settings.dedup.resolved(lambda path: absolute(path, self.folder))

@@ -141,14 +141,15 @@ def self_test() -> str:
 
 def sample_image(width_px: int, height_px: int) -> Image.Image:
     """Return the made-up image W(w, h), a disc on ramps under a chequered texture."""
-    x = np.arange(width_px)[None, :]
-    y = np.arange(height_px)[:, None]
+    x = np.arange(width_px, dtype=np.int32)[None, :]
+    y = np.arange(height_px, dtype=np.int32)[:, None]
     radius = min(width_px, height_px) // 4
     disc = (x - width_px // 3) ** 2 + (y - height_px // 2) ** 2 < radius**2
-    red = (255 * x // (width_px - 1) + 96 * disc) % 256
+    red = (255 * x // (width_px - 1) + np.int32(96) * disc) % 256
     green = np.broadcast_to(255 * y // (height_px - 1), red.shape)
     blue = 160 * ((x // 16 + y // 16) % 2) + (7 * x + 13 * y + x * y // 5) % 64
-    return Image.fromarray(np.dstack([red, green, blue]).astype(np.uint8))
+    # In levels before they are joined: this image is the most that a process of `fetch` makes.
+    return Image.fromarray(np.dstack([plane.astype(np.uint8) for plane in (red, green, blue)]))
 
 
 def phash_bits(square: NDArray[np.uint8]) -> bytes:

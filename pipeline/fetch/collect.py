@@ -81,10 +81,11 @@ class CollectKernel:
         verdicts = _mismatches(body, pairs)
         if None not in verdicts:
             return verdicts
-        prepared = prepared_or_dropped(body, self.settings, self.blocked)
+        digest = hashlib.sha256(body).digest()
+        prepared = prepared_or_dropped(body, digest, self.settings, self.blocked)
         if isinstance(prepared, Drop):
             return [verdict or prepared for verdict in verdicts]
-        images.add(prepared, len(body))
+        images.add(prepared, len(body), {"original_sha256": digest})
         return verdicts
 
 
@@ -98,15 +99,13 @@ class Images:
         self._offsets: dict[bytes, int] = {}
         self._hash_version = self_test()
 
-    def add(
-        self, image: Prepared, original_bytes: int, known: Mapping[str, Any] | None = None
-    ) -> None:
+    def add(self, image: Prepared, original_bytes: int, original: Mapping[str, Any]) -> None:
         """Store an image, unless the blob holds its bytes already, and append its columns.
 
         Args:
             image: what is stored.
             original_bytes: of its body.
-            known: columns that are better known than from the body.
+            original: its digest, and columns that are better known than from the body.
         """
         if self._blob is None:
             self._blob = self._sink.open_blob()
@@ -114,7 +113,7 @@ class Images:
         if offset is None:
             offset = self._offsets[image.sha256] = self._blob.append(image.stored)
         columns = image_columns(image, original_bytes, self._hash_version)
-        self.rows.append({**columns, **(known or {}), "blob_offset": offset})
+        self.rows.append({**columns, **original, "blob_offset": offset})
 
     def close(self) -> str:
         """Publish the blob and return its name."""
@@ -126,7 +125,6 @@ def image_columns(image: Prepared, original_bytes: int, hash_version: str) -> di
     return {
         "original_format": image.original_format,
         "original_bytes": original_bytes,
-        "original_sha256": image.original_sha256,
         "original_width": image.original_width,
         "original_height": image.original_height,
         "animated": image.is_animated,
@@ -181,13 +179,13 @@ def _mismatches(body: bytes, pairs: pa.Table) -> list[Drop | None]:
 
 
 def prepared_or_dropped(
-    body: bytes, settings: FetchSettings, blocked: Blocked | None
+    body: bytes, original_sha256: bytes, settings: FetchSettings, blocked: Blocked | None
 ) -> Prepared | Drop:
     """Return what is stored of a body, or why not; an exception nobody expected is a drop, too.
 
     What a list blocks is not even decoded.
     """
-    name = blocked(hashlib.sha256(body).digest()) if blocked else None
+    name = blocked(original_sha256) if blocked else None
     if name is not None:
         return Drop(DropReason.BLOCKED_SHA256, name)
     try:

@@ -29,7 +29,6 @@ class Prepared:
     reencoded: bool
     """False if `stored` is the body, byte for byte."""
     original_format: str
-    original_sha256: bytes
     original_width: int
     """In px, upright."""
     original_height: int
@@ -95,15 +94,13 @@ def _prepare(
         image, flag = to_srgb(image, source.profile, is_colour=source.is_rgb)
     image = framed(image, settings)
     stored = body if is_kept else jpeg_bytes(image, settings.encode_quality)
-    digest = hashlib.sha256(body).digest()
     return Prepared(
         stored=stored,
-        sha256=digest if is_kept else hashlib.sha256(stored).digest(),
+        sha256=hashlib.sha256(stored).digest(),
         width=image.width,
         height=image.height,
         reencoded=not is_kept,
         original_format=name,
-        original_sha256=digest,
         original_width=source.full_px[0],
         original_height=source.full_px[1],
         is_animated=source.is_animated,

@@ -94,9 +94,10 @@ class FetchSettings(ImageSettings, VisitSettings):
     workers."""
     rounds: int = 3
     """How often what failed for now is asked again, the first time counted; provisional."""
-    reuse: Literal["auto", "never"] = "auto"
+    reuse: tuple[str, ...] | Literal["auto", "never"] = "auto"
     """`auto` asks no URL whose outcome a committed round of the same root holds already, under
-    equal settings of images and consent."""
+    equal settings of images and consent. A list names rounds that count beside these: the stage
+    directories `fetch-r*` of other roots, whose images are copied."""
     pairs_per_url: int = 64
     """Pairs of one URL, those with the smallest ids; provisional."""
     segment_bytes: int = 256 << 20

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from pipeline.engine.steps import Packet, top_bits
 from pipeline.engine.units import Unit
 from pipeline.fetch.asking.hosts import ask_hosts
 from pipeline.fetch.asking.img2dataset import ask_img2dataset
-from pipeline.fetch.asking.kept import take_kept
+from pipeline.fetch.asking.kept import take_copied, take_kept
 from pipeline.fetch.asking.store import Store, md5_targets, tasks_of
 from pipeline.fetch.collect import Blocked
 from pipeline.fetch.journal import Journal, crash_notes
@@ -38,6 +38,14 @@ from pipeline.records import MATCHED
 from pipeline.visit.pace import lane_of, priority
 
 _KEY_BYTES = 8
+_TOLD: dict[str, tuple[str, Callable[[pa.Table], pa.Table]]] = {
+    "known-part": ("known", known_outcomes),
+    "known-lost": ("known", known_outcomes),
+    "copied-part": ("copied", known_outcomes),
+    "kept-part": ("kept", kept_outcomes),
+    "kept-lost": ("known", kept_outcomes),
+}
+"""What rows of earlier rounds tell, by the role of their file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,16 +60,15 @@ class WebKernel:
     def emit(self, unit: Unit) -> Iterable[Packet]:
         """Yield pairs, and outcomes known from before, by site and lane."""
         for source in unit.sources:
+            tag, outcomes = _TOLD.get(source.role, ("pair", None))
             for batch in read_batches(source.path):
-                if source.role.startswith("known"):
-                    known = known_outcomes(pa.Table.from_batches([batch]))
-                    packet = self._packet("known", known, "url")
-                elif source.role.startswith("kept"):
-                    tag = "kept" if source.role == "kept-part" else "known"
-                    kept = kept_outcomes(pa.Table.from_batches([batch]))
-                    packet = self._packet(tag, kept, "url")
+                if outcomes is None:
+                    packet = self._packet(tag, waiting_rows(batch, self.settings.seed), "target")
                 else:
-                    packet = self._packet("pair", waiting_rows(batch, self.settings.seed), "target")
+                    told = outcomes(pa.Table.from_batches([batch]))
+                    if tag != "known":  # its blobs are read, wherever ROOT is
+                        told = _with_paths(told, source.path.removesuffix(source.name))
+                    packet = self._packet(tag, told, "url")
                 if packet.batch.num_rows:
                     yield packet
 
@@ -85,7 +92,9 @@ class WebKernel:
                 blocked=self.blocked,
                 wants_md5=md5_targets(asked),
             )
-            done.update(take_kept(_wanted(tables["kept"], asked, done), store, sink.root))
+            done.update(take_copied(_wanted(tables["copied"], asked, done), store))
+            done.update(take_kept(_wanted(tables["kept"], asked, done), store))
+            store.save(journal.facts)
             tasks = tasks_of(asked, done)
             if tasks and self.settings.engine == "img2dataset":
                 ask_img2dataset(tasks, store, self.consent)
@@ -164,6 +173,12 @@ def _wanted(outcomes: pa.Table, asked: pa.Table, done: set[str]) -> pa.Table:
     """Return the outcomes of URLs that pairs ask for and nothing else tells of."""
     targets = pa.array(sorted({*asked["target"].to_pylist()} - done), pa.string())
     return outcomes.filter(pc.is_in(outcomes["url"], value_set=targets))
+
+
+def _with_paths(outcomes: pa.Table, root: str) -> pa.Table:
+    place = OUTCOMES.get_field_index("blob")
+    paths = pc.binary_join_element_wise(root, outcomes["blob"], "")
+    return outcomes.set_column(place, OUTCOMES.field(place), paths)
 
 
 def waiting_rows(batch: pa.RecordBatch, seed: int) -> pa.RecordBatch:

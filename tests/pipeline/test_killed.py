@@ -185,7 +185,7 @@ def test_what_was_saved_is_not_asked_again(tmp_path: pathlib.Path, kind: str) ->
     folder = tmp_path / "job"
     folder.mkdir()
     with job(folder, kind, "memory") as made:
-        kill_at(made, moments(2), tmp_path)
+        kill_at(made, moments(1), tmp_path)
 
 
 @pytest.mark.slow

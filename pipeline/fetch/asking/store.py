@@ -54,16 +54,31 @@ class Store:
             row |= {"reason": drop.reason.value, "value": value}
         self.journal.add(row)
 
+    def copy(self, row: dict[str, Any], stored: bytes) -> None:
+        """Keep an image that an earlier round has prepared under equal settings.
+
+        Args:
+            row: of `OUTCOMES`; its place becomes that of the copy.
+            stored: the image; nothing of one that a list blocks by now.
+        """
+        blocked = self.blocked(row["original_sha256"]) if self.blocked else None
+        if blocked is not None:
+            self.journal.add(
+                {"url": row["url"], "reason": DropReason.BLOCKED_SHA256.value, "value": blocked}
+            )
+            return
+        self.journal.add(row | {"blob_offset": self.journal.store(stored, row["sha256"])})
+
     def _keep(self, row: dict[str, Any], body: bytes) -> Drop | None:
         """Prepare and store an image; return why there is none."""
         url = row["url"]
-        row["original_sha256"] = hashlib.sha256(body).digest()
+        digest = row["original_sha256"] = hashlib.sha256(body).digest()
         if url in self.wants_md5:
             row["body_md5"] = hashlib.md5(body, usedforsecurity=False).digest()
         if url in self.notes.given_up:
             return Drop(DropReason.DECODER_CRASH)
         with self.notes.decoding(url):
-            image = prepared_or_dropped(body, self.settings, self.blocked)
+            image = prepared_or_dropped(body, digest, self.settings, self.blocked)
         if isinstance(image, Drop):
             return image
         row |= image_columns(image, len(body), self._hash_version)

@@ -73,10 +73,7 @@ class ShardsKernel:
     def _take(self, found: Found, images: Images) -> Drop | None:
         """Store an image; return why it is not kept."""
         digest = found.original_sha256 or hashlib.sha256(found.body).digest()
-        listed = self.blocked(digest) if self.blocked else None
-        if listed is not None:
-            return Drop(DropReason.BLOCKED_SHA256, listed)
-        image = prepared_or_dropped(found.body, self.settings, self.blocked)
+        image = prepared_or_dropped(found.body, digest, self.settings, self.blocked)
         if isinstance(image, Drop):
             return image
         original = {

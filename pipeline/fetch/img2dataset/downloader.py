@@ -6,7 +6,6 @@ over file descriptors and signals, and deletes its input.
 """
 
 import contextlib
-import importlib.util
 import os
 import pathlib
 import signal
@@ -23,6 +22,8 @@ from manifests.base.errors import ConfigError, OpenwitError
 from pipeline.fetch.img2dataset.messages import failure
 from pipeline.fetch.settings import FetchSettings
 
+PYTHON = sys.executable
+"""Has the package."""
 MODULE = "img2dataset"
 BATCH_URLS = 1_000
 """Of one process; its start takes about 5 s."""
@@ -41,7 +42,8 @@ def check_installed() -> None:
     Raises:
         ConfigError: naming the way out.
     """
-    if importlib.util.find_spec(MODULE) is None:
+    code = f"import importlib.util as u, sys; sys.exit(u.find_spec({MODULE!r}) is None)"
+    if subprocess.run([PYTHON, "-c", code], check=False).returncode:  # noqa: S603 (our words)
         raise ConfigError(
             "fetch.engine: img2dataset is not installed: pip install 'openwit[img2dataset]', with "
             'a Python below 3.13, or set fetch.engine = "pycurl"'
@@ -98,7 +100,7 @@ def _run(folder: pathlib.Path, count: int, settings: FetchSettings) -> bool:
     }
     with (folder / "said.txt").open("wb") as said:
         process = subprocess.Popen(  # noqa: S603 (words of this file)
-            [sys.executable, "-c", _CODE, *words],
+            [PYTHON, "-c", _CODE, *words],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

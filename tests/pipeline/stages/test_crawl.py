@@ -191,6 +191,14 @@ def test_traps_are_bounded_and_counted(plain_engine: Any, site: Site) -> None:
     assert found == {"trap_repeat": 1, "trap_query": 1, "trap_shape": 6}
 
 
+def test_pages_that_refresh_to_each_other_are_visited_once(plain_engine: Any, site: Site) -> None:
+    refresh = '<meta http-equiv=refresh content="0; url={}">'
+    site.pages = {"": refresh.format("a"), "a": refresh.format("b"), "b": refresh.format("a")}
+    rounds = crawl(plain_engine, rounds=5)
+    assert site.paths == ["", "a", "b"]
+    assert [row["depth"] for row in visited(rounds).values()] == [0, 1, 2]
+
+
 def test_budgets_keep_the_first_by_hash(plain_engine: Any, site: Site) -> None:
     site.pages = {"": links(*"abcdefgh")}
     few = set(visited(crawl(plain_engine, pages_per_site=3)))

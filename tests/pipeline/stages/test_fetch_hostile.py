@@ -6,6 +6,7 @@
 import gzip
 import itertools
 import pathlib
+import re
 import struct
 import time
 import zlib
@@ -339,3 +340,14 @@ def test_what_changed_since_it_was_listed_is_a_mismatch(made: Run, public: Web) 
     made.pair("x", url=public.url("/x"), expect_sha256=bytes(32))
     made.fetch(settings(public))
     assert [reason for reason, _ in ledger(made).values()] == ["hash_mismatch"]
+
+
+def test_the_documentation_names_tests_for_every_line() -> None:
+    root = pathlib.Path(__file__).parents[3]
+    text = (root / "docs" / "fetching.md").read_text("utf-8")
+    table = text.partition("## What hostile input")[2].partition("\n## ")[0]
+    cells = [line.split("|")[-2] for line in table.splitlines() if line.startswith("| ")][1:]
+    named = [re.findall(r"`(test_\w+)`", cell) for cell in cells]
+    assert all(names or cell == " the same " for names, cell in zip(named, cells, strict=True))
+    tests = "".join(path.read_text("utf-8") for path in root.glob("tests/**/test_*.py"))
+    assert [name for names in named for name in names if f"def {name}(" not in tests] == []

@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import io
 import json
 import pathlib
 from collections.abc import Callable
@@ -9,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from filters.consent.decision import ConsentSettings
 from filters.verdict import Drop, DropReason
@@ -20,7 +18,6 @@ from pipeline.fetch.outcomes import WAITING
 from pipeline.fetch.settings import FetchSettings
 from pipeline.fetch.web import WebKernel, waiting_rows
 from pipeline.records import MATCHED
-from pipeline.stages.fetch import images_asked_again
 from pipeline.visit.fetcher import Request
 from tests.pipeline.stages.test_fetch import SITE, Run, made, picture, rows_of, stored
 from tests.pipeline.visit.replay import Clock, Replay, Reply
@@ -223,64 +220,10 @@ def test_the_number_of_buckets_changes_nothing_but_places(made: Run, web: FakeWe
     for number in range(12):
         made.pair(f"{number}.png", url=f"http://h{number}.example/{number}.png")
     whole = shown(made.fetch(dataclasses.replace(WEB, reuse="never")))
-    made.engine.bucket_bytes = 1 << 13
+    made.engine.bucket_bytes = 1 << 14
     made.engine.root += "-b"
     assert shown(made.fetch(dataclasses.replace(WEB, reuse="never"))) == whole
     assert len(made.engine.records[-2].units) == 8
-
-
-def test_known_outcomes_are_not_asked_for_again(made: Run, web: FakeWeb) -> None:
-    web.replies[f"{SITE}gone.png"] = Reply(404)
-    gone = made.pair("gone.png")
-    for number in range(3):
-        made.pair(f"{number}.png")
-    first = shown(made.fetch(WEB))
-    web.asked.clear()
-    made.pair("new.png")
-    record = made.fetch(WEB)
-    assert web.images == [f"{SITE}new.png"]
-    assert [row for row in shown(record) if row["url"] != f"{SITE}new.png"] == first
-    row = next(row for row in rows_of(record) if row["url"] == f"{SITE}0.png")
-    assert hashlib.sha256(stored(record, row)).digest() == row["sha256"]
-    drops = pq.read_table(made.engine.records[-1].paths("drops")[0]).to_pylist()
-    assert [(drop["pair_id"], drop["reason"]) for drop in drops] == [(gone, "http_gone")]
-    web.asked.clear()
-    made.fetch(dataclasses.replace(WEB, image_size=128))
-    assert sorted(web.images) == [f"{SITE}{name}.png" for name in ("0", "1", "2", "new")]
-
-
-def jpeg(seed: int, size: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(picture(seed, size))).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def test_bodies_stored_as_they_came_serve_other_image_settings(made: Run, web: FakeWeb) -> None:
-    small, large = jpeg(1, 200), jpeg(2, 400)
-    web.replies |= {
-        f"{SITE}small.jpg": Reply(body=small),
-        f"{SITE}large.jpg": Reply(body=large),
-        f"{SITE}gone.jpg": Reply(404),
-        f"{SITE}tiny.jpg": Reply(body=jpeg(3, 70)),
-    }
-    ids = {name: made.pair(f"{name}.jpg") for name in ("small", "large", "gone", "tiny")}
-    first = dataclasses.replace(WEB, keep_original="unchanged", min_image_size=100)
-    made.fetch(first)
-    web.asked.clear()
-    settings = dataclasses.replace(first, image_size=150, min_image_size=64)
-    assert images_asked_again(made.engine.root, settings, ConsentSettings()) == 2
-    record = made.fetch(settings)
-    # One was re-encoded, and whether another is too small is judged anew.
-    assert sorted(web.images) == [f"{SITE}large.jpg", f"{SITE}tiny.jpg"]
-    rows = {row["pair_id"]: row for row in rows_of(record)}
-    assert set(rows) == {ids["small"], ids["large"], ids["tiny"]}
-    row = rows[ids["small"]]
-    assert (row["width"], row["reencoded"], row["http_status"]) == (150, True, 200)
-    assert row["original_sha256"] == hashlib.sha256(small).digest()
-    assert hashlib.sha256(stored(record, row)).digest() == row["sha256"]
-    made.engine.root += "-anew"
-    anew = shown(made.fetch(dataclasses.replace(settings, reuse="never")))
-    assert shown(record) == anew
 
 
 def test_the_evidence_of_consent_is_kept(made: Run, web: FakeWeb) -> None:
@@ -327,10 +270,10 @@ def test_an_image_that_ends_the_process_twice_is_given_up(
         "pipeline.fetch.collect"
     ).fetch.collect.prepared_or_dropped
 
-    def crash(body: bytes, settings: FetchSettings, blocked: Any) -> Any:
+    def crash(body: bytes, *others: Any) -> Any:
         if body == b"bad":
             raise KeyboardInterrupt
-        return real(body, settings, blocked)
+        return real(body, *others)
 
     monkeypatch.setattr("pipeline.fetch.asking.store.prepared_or_dropped", crash)
     for _ in range(2):

@@ -1,6 +1,7 @@
-"""The engine "img2dataset" with the real package, where it is installed."""
+"""The engine "img2dataset" with the real package, which `make img2dataset` installs apart."""
 
-import importlib.util
+import pathlib
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,8 +15,7 @@ from tests.pipeline.visit.loopback import Web, answer, serving
 
 __all__ = ["made"]  # the fixture
 
-PACKAGE = importlib.util.find_spec("img2dataset")
-needs_package = pytest.mark.skipif(PACKAGE is None, reason="img2dataset is not installed")
+PYTHON = pathlib.Path(sys.prefix, "img2dataset", "bin", "python")
 
 
 def settings(web: Web) -> FetchSettings:
@@ -54,10 +54,13 @@ def test_without_the_package_nothing_is_asked(
     assert web.connections == 0
 
 
-@needs_package
 @pytest.mark.peer
+@pytest.mark.skipif(not PYTHON.exists(), reason="img2dataset is not installed: make img2dataset")
 @pytest.mark.timeout(300)  # it takes 5 s to start on a free machine
-def test_its_bodies_and_messages_become_rows_and_drops(made: Run, web: Web) -> None:
+def test_its_bodies_and_messages_become_rows_and_drops(
+    made: Run, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.fetch.img2dataset.downloader.PYTHON", str(PYTHON))
     body = picture(1)
     web.answers = {
         "/robots.txt": answer(b"User-agent: openwit\nDisallow: /private/"),
