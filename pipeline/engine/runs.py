@@ -81,6 +81,15 @@ def _locked(root: str) -> Iterator[None]:
         yield  # the lock ends with the file
 
 
+_forked = {"cpu_seconds": 0.0, "peak_bytes": 0}
+
+
+def count_worker(cpu_seconds: float, peak_bytes: int) -> None:
+    """Count what a worker has used that is not a child of this process."""
+    _forked["cpu_seconds"] += cpu_seconds
+    _forked["peak_bytes"] = max(_forked["peak_bytes"], peak_bytes)
+
+
 class Meter:
     """Seconds, CPU-seconds and memory from its making on."""
 
@@ -99,12 +108,12 @@ class Meter:
             "seconds": round(time.monotonic() - self._start, 3),
             "cpu_seconds": round(_cpu_seconds() - self._cpu, 3),
             "peak_bytes": own,
-            "peak_worker_bytes": children,
+            "peak_worker_bytes": max(children, _forked["peak_bytes"]),
         }
 
 
 def _cpu_seconds() -> float:
-    return sum(
+    return _forked["cpu_seconds"] + sum(
         used.ru_utime + used.ru_stime
         for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import threading
 from typing import Any
@@ -27,6 +26,7 @@ from apache_beam.transforms.environments import Environment, python_sdk_capabili
 from google.protobuf import json_format, text_format
 
 from manifests.base.errors import OpenwitError
+from pipeline.engine.jobs.fork_server import Worker, server_of
 
 PROCESS_URN = "openwit:env:worker_process:v1"
 POOL_URN = "openwit:env:worker_pool:v1"
@@ -108,44 +108,38 @@ class _Handler(GrpcWorkerHandler):
 
 @WorkerHandler.register_environment(PROCESS_URN, bytes)
 class _ProcessHandler(_Handler):
-    """A worker process that this process has started."""
+    """A worker process of this process's fork server."""
 
-    _process: subprocess.Popen[bytes]
+    _worker: Worker
 
     def start_worker(self) -> None:
         control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
         options = self.provision_info.provision_info.pipeline_options
-        environment = {
-            **os.environ,
-            "WORKER_ID": self.worker_id,
-            "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(control),
-            "PIPELINE_OPTIONS": json.dumps(json_format.MessageToDict(options)),
-            "PYTHONPATH": os.pathsep.join(path or str(pathlib.Path.cwd()) for path in sys.path),
-        }
-        # A session of its own: Ctrl-C reaches the driver alone, which then ends its workers.
-        self._process = subprocess.Popen(  # noqa: S603 (our own command)
-            [sys.executable, "-P", "-m", "pipeline.engine.jobs.worker", str(os.getpid())],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
+        python_path = os.pathsep.join(path or str(pathlib.Path.cwd()) for path in sys.path)
+        self._worker = server_of(python_path).fork(
+            {
+                **os.environ,
+                "WORKER_ID": self.worker_id,
+                "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(control),
+                "PIPELINE_OPTIONS": json.dumps(json_format.MessageToDict(options)),
+                "PYTHONPATH": python_path,
+            }
         )
         _LIVE.append(self)
         threading.Thread(target=self._watch, daemon=True).start()
 
     def end(self) -> None:
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        if self._worker.wait(STOP_SECONDS) is None:
             self.kill()
-            self._process.wait()
+            self._worker.wait()
 
     def kill(self) -> None:
-        self._process.kill()
+        self._worker.kill()
 
     def _watch(self) -> None:
-        code = self._process.wait()
+        code = self._worker.wait() or 0
         said = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self.die(f"worker process {self._process.pid}: ended with {said}")
+        self.die(f"worker process {self._worker.pid}: ended with {said}")
 
 
 @WorkerHandler.register_environment(POOL_URN, bytes)

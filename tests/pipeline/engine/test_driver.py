@@ -1,5 +1,6 @@
 """Whole jobs on Beam: equal bytes in every mode, nothing done twice, failures named."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -274,16 +275,17 @@ def wait_for_a_record(root: pathlib.Path, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def children_of(parent: int) -> list[int]:
-    found = []
+def children_of(process: int) -> list[int]:
+    """All processes that descend from one."""
+    parents = {}
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with contextlib.suppress(OSError):  # it has ended since
             fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended since
-            continue
-        if int(fields[1]) == parent:
-            found.append(int(stat.parent.name))
-    return found
+            parents[int(stat.parent.name)] = int(fields[1])
+    found = [process]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
 
 
 def wait_until_gone(processes: list[int], seconds: float = 5.0) -> bool:
