@@ -103,13 +103,13 @@ def test_block_files_use_the_thresholds_of_copies_and_their_own_reason(
 ) -> None:
     shown = make_row(1)
     near, gray, far = (
-        make_row(2, seed=1, dedup_hash=flipped(shown["dedup_hash"], 64)),
+        make_row(2, seed=1, dedup_hash=flipped(shown["dedup_hash"], 80)),
         make_row(3, seed=1, dedup_chroma=bytes(32)),
-        make_row(4, seed=1, dedup_hash=flipped(shown["dedup_hash"], 65)),
+        make_row(4, seed=1, dedup_hash=flipped(shown["dedup_hash"], 81)),
     )
     path = hash_file(tmp_path / "b.parquet", hash_rows(shown, name="removed", item="x"), "block")
     outcome = dedup([near], [gray], [far], block=(path,))
-    assert outcome.drops == {near["pair_id"]: ("blocked_hash", "removed:x:64")}
+    assert outcome.drops == {near["pair_id"]: ("blocked_hash", "removed:x:80")}
 
 
 def test_screening_decides_alike_in_any_parts(dedup: Dedup, tmp_path: pathlib.Path) -> None:
