@@ -61,6 +61,15 @@ def test_a_job_service_makes_the_same_bytes(
     assert run_bytes(tmp_path) == run_bytes(finished)
 
 
+@pytest.mark.parametrize("rows", [1, 7])
+def test_batches_of_any_size_make_the_same_bytes(
+    finished: pathlib.Path, tmp_path: pathlib.Path, rows: int
+) -> None:
+    done = run(make_job(tmp_path), 'engine.mode="memory"', f"engine.batch_rows={rows}")
+    assert done.returncode == 0, done.stderr
+    assert run_bytes(tmp_path) == run_bytes(finished)
+
+
 @pytest.mark.slow
 def test_inputs_in_another_order_make_the_same_dataset(
     finished: pathlib.Path, tmp_path: pathlib.Path

@@ -85,7 +85,9 @@ class Driver:
                 "folder": record.folder,
                 "units": len(record.units),
                 "reused": reused,
-                "shuffle_bytes": state.shuffle_bytes() if reused < len(state.wanted) else 0,
+                "shuffle_bytes": state.shuffle_bytes(self.log.folder)
+                if reused < len(state.wanted)
+                else 0,
                 **meter.read(),
             }
         )
@@ -123,6 +125,7 @@ class Driver:
             log=self.log.folder,
             max_error_rate=self.settings.max_error_rate,
             bucket_bytes=self.settings.bucket_bytes,
+            batch_rows=self.settings.batch_rows,
         )
         if isinstance(step, ShuffleStep):
             buckets = [number for number, unit in enumerate(state.wanted) if unit not in done]

@@ -27,6 +27,9 @@ OF_RUNNERS = frozenset({"environment_type", "environment_config", "job_endpoint"
 """Beam options that only go with `--runner`."""
 
 
+MAX_BATCH_ROWS = 1 << 20
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineSettings:
     """How jobs run; only `bucket_bytes` can change a byte of what they make."""
@@ -40,6 +43,8 @@ class EngineSettings:
     """HOST:PORT of the worker pool."""
     bucket_bytes: int = 64 << 20
     """Target payload of one shuffle bucket; provisional."""
+    batch_rows: int = 8192
+    """Rows that are read and judged at once; provisional. Wide rows take less memory in fewer."""
     max_error_rate: float = 0.001
     """Share of a unit's rows that may end in an unexpected exception; 10 rows always may."""
     on_unit_failure: Literal["fail", "skip"] = "fail"
@@ -55,6 +60,8 @@ class EngineSettings:
             raise ValueError(f"workers must be at least 0, got {self.workers!r}")
         if self.bucket_bytes < 1 << 10:
             raise ValueError(f"bucket_bytes must be at least 1024, got {self.bucket_bytes!r}")
+        if not 1 <= self.batch_rows <= MAX_BATCH_ROWS:
+            raise ValueError(f"batch_rows must be 1 to {MAX_BATCH_ROWS}, got {self.batch_rows!r}")
         if not 0 <= self.max_error_rate <= 1:
             raise ValueError(f"max_error_rate must be 0 to 1, got {self.max_error_rate!r}")
 

@@ -226,12 +226,22 @@ def drop_rows(stage: str, rows: list[dict[str, Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(filled, schema=DROPS)
 
 
+_BATCH_ROWS = [8192]
+
+
+def read_in_batches_of(rows: int) -> None:
+    """Let `read_batches` yield so many rows at once in this process, unless told otherwise."""
+    _BATCH_ROWS[0] = rows
+
+
 def read_batches(
-    path: str, columns: list[str] | None = None, batch_rows: int = 8192
+    path: str, columns: list[str] | None = None, batch_rows: int | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a Parquet file's rows in order, in bounded batches.
+    """Yield a Parquet file's rows in order, in bounded batches; nothing may depend on their size.
 
     By one thread: workers are processes, and each thread keeps freed memory of its own.
     """
     with files.open_read(path) as file:
-        yield from pq.ParquetFile(file).iter_batches(batch_rows, columns=columns, use_threads=False)
+        yield from pq.ParquetFile(file).iter_batches(
+            batch_rows or _BATCH_ROWS[0], columns=columns, use_threads=False
+        )

@@ -22,8 +22,6 @@ from pipeline.engine.units import (
 )
 
 KIND = "openwit-stage"
-PACKED = ""
-"""Beside the tags in what a unit says it sent: the bytes of its blocks. No tag is empty."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from manifests.base.errors import OpenwitError, RefusedError
 from pipeline.engine import files
-from pipeline.engine.jobs.attempts import Failure, read_failure
+from pipeline.engine.jobs.attempts import Failure, read_failure, read_packed
 from pipeline.engine.stage_dir import (
-    PACKED,
     StageRecord,
     bucket_ids,
     folder_of,
@@ -22,7 +21,7 @@ from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import Unit, UnitRecord, inputs_of
 
 Sent = Mapping[str, Sequence[int]]
-"""Rows per bucket by tag, and the bytes of all blocks under `PACKED`."""
+"""Rows per bucket by tag."""
 
 
 class StepState:
@@ -115,9 +114,10 @@ class StepState:
             found.append(json.loads(files.read_bytes(path)))
         return found
 
-    def shuffle_bytes(self) -> int:
-        """Return the bytes of all blocks that the units of a shuffle packed."""
-        return sum(unit[PACKED][0] for unit in self.sent() or () if PACKED in unit)
+    def shuffle_bytes(self, log: str) -> int:
+        """Return the bytes of all blocks that the units of a shuffle packed in this run."""
+        units = self.units if isinstance(self.step, ShuffleStep) else ()
+        return sum(read_packed(log, self.step.name, unit.id) for unit in units)
 
     def failures(self, log: str, done: Mapping[str, UnitRecord]) -> list[Failure]:
         """Return this run's failures: of emitting units, and of wanted units that are not done."""

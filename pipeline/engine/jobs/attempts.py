@@ -11,6 +11,7 @@ from manifests.base.errors import AccountingError, OpenwitError
 from manifests.base.install import check_install
 from manifests.base.version import __version__
 from pipeline.engine import files
+from pipeline.engine.parts import read_in_batches_of
 from pipeline.engine.stage_dir import folder_of
 from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import canonical_json
@@ -33,11 +34,14 @@ class Job:
     """Folder of this run below ROOT/runs, for failures."""
     max_error_rate: float
     bucket_bytes: int
+    batch_rows: int
     version: str = __version__
     """That of the driver."""
 
-    def check_worker(self) -> None:
+    def prepare_worker(self) -> None:
         """Refuse to work with another openwit than the driver's, or one that is shadowed.
+
+        From then on the process reads in batches of the driver's size.
 
         Raises:
             OpenwitError: naming both versions, or the package.
@@ -48,6 +52,7 @@ class Job:
                 "version in both environments"
             )
         check_install()
+        read_in_batches_of(self.batch_rows)
 
     @property
     def folder(self) -> str:
@@ -94,6 +99,17 @@ def read_failure(log: str, step: str, unit_id: str) -> Failure | None:
     """Return a unit's failure in this run, or None."""
     path = failure_path(log, step, unit_id)
     return None if files.size_bytes(path) is None else Failure(**json.loads(files.read_bytes(path)))
+
+
+def packed_path(log: str, step: str, unit_id: str) -> str:
+    """Return where it is written how many bytes of blocks a unit packed for a shuffle."""
+    return files.join(log, f"packed-{step}-{unit_id}.json")
+
+
+def read_packed(log: str, step: str, unit_id: str) -> int:
+    """Return the bytes that a unit packed in this run."""
+    path = packed_path(log, step, unit_id)
+    return 0 if files.size_bytes(path) is None else int(json.loads(files.read_bytes(path)))
 
 
 def failures_error(

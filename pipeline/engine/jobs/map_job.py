@@ -53,7 +53,7 @@ class _RunUnit(beam.DoFn):
         self._end: float | None = None
 
     def setup(self) -> None:
-        self._job.check_worker()
+        self._job.prepare_worker()
 
     def process(self, element: bytes) -> Iterable[None]:
         job, unit = self._job, Unit.from_bytes(element)

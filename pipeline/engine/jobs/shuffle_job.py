@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.engine import files
-from pipeline.engine.jobs.attempts import Job
+from pipeline.engine.jobs.attempts import Job, packed_path
 from pipeline.engine.jobs.blocks import pack, unpack
 from pipeline.engine.jobs.map_job import as_elements
-from pipeline.engine.stage_dir import PACKED, bucket_ids, generation, sent_path
+from pipeline.engine.stage_dir import bucket_ids, generation, sent_path
 from pipeline.engine.steps import ShuffleStep
 from pipeline.engine.units import Unit, canonical_json
 from pipeline.engine.work import reduce_bucket
@@ -54,7 +54,7 @@ class _Emit(beam.DoFn):
         self._generation = generation
 
     def setup(self) -> None:
-        self._job.check_worker()
+        self._job.prepare_worker()
 
     def process(self, element: bytes) -> Iterator[tuple[int, bytes]]:
         if not element:
@@ -78,7 +78,10 @@ class _Emit(beam.DoFn):
                 blocks.append((bucket, block))
         path = sent_path(self._job.root, self._job.folder, unit.id, self._generation)
         counts = {tag: rows.tolist() for tag, rows in sent.items()}
-        files.write_atomic(path, canonical_json({**counts, PACKED: [packed_bytes]}))
+        files.write_atomic(path, canonical_json(counts))
+        # It depends on how rows were cut into batches, so it is nothing to commit.
+        path = packed_path(self._job.log, step.name, unit.id)
+        files.write_atomic(path, canonical_json(packed_bytes))
 
 
 class _Reduce(beam.DoFn):
@@ -87,7 +90,7 @@ class _Reduce(beam.DoFn):
         self._ids = ids
 
     def setup(self) -> None:
-        self._job.check_worker()
+        self._job.prepare_worker()
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[None]:
         bucket, received = element

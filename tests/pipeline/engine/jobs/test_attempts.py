@@ -19,6 +19,7 @@ def job(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         log=str(tmp_path / "runs" / "1"),
         max_error_rate=0.001,
         bucket_bytes=1 << 20,
+        batch_rows=8192,
     )
 
 

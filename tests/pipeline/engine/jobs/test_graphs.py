@@ -20,7 +20,13 @@ GOLDEN = pathlib.Path(__file__).parents[3] / "golden"
 
 def job(step: MapStep | ShuffleStep) -> Job:
     return Job(
-        step=step, spec="0" * 64, root="/root", log="/log", max_error_rate=0.0, bucket_bytes=1 << 20
+        step=step,
+        spec="0" * 64,
+        root="/root",
+        log="/log",
+        max_error_rate=0.0,
+        bucket_bytes=1 << 20,
+        batch_rows=8192,
     )
 
 
