@@ -6,7 +6,6 @@ took, and the process.
 
 import dataclasses
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from benchmarks.harness import cpu_seconds
 from pipeline.config import LoadedConfig, load_config
 from pipeline.engine.context import Engine
 from pipeline.engine.driver import open_driver
-from pipeline.engine.runs import RSS_BYTES
+from pipeline.engine.runs import Meter, used_cpu_seconds
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.steps import MapStep, ShuffleStep
 from pipeline.engine.units import Unit
@@ -85,13 +84,10 @@ def run(path: str, kind: str, until: str, *overrides: str) -> dict[str, Any]:
         with open_driver(loaded.root, loaded.settings.engine) as driver:
             engine = TimedEngine(driver)
             _walk(engine, loaded, until)
-    own, children = (
-        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    peak = max(peak_bytes(), children.ru_maxrss * RSS_BYTES)
+    peak = max(peak_bytes(), Meter().read()["peak_worker_bytes"])
     return {
         "steps": engine.steps,
-        "cpu_s": sum(each.ru_utime + each.ru_stime for each in (own, children)),
+        "cpu_s": used_cpu_seconds(),
         "peak_gib": peak / 2**30,
     }
 

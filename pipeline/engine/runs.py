@@ -96,7 +96,7 @@ class Meter:
     def __init__(self) -> None:
         """Begin to measure."""
         self._start = time.monotonic()
-        self._cpu = _cpu_seconds()
+        self._cpu = used_cpu_seconds()
 
     def read(self) -> dict[str, float | int]:
         """Return what was used so far; worker processes count once they have ended."""
@@ -106,13 +106,14 @@ class Meter:
         )
         return {
             "seconds": round(time.monotonic() - self._start, 3),
-            "cpu_seconds": round(_cpu_seconds() - self._cpu, 3),
+            "cpu_seconds": round(used_cpu_seconds() - self._cpu, 3),
             "peak_bytes": own,
             "peak_worker_bytes": max(children, _forked["peak_bytes"]),
         }
 
 
-def _cpu_seconds() -> float:
+def used_cpu_seconds() -> float:
+    """Return the CPU seconds of this process, of its children, and of workers that have ended."""
     return _forked["cpu_seconds"] + sum(
         used.ru_utime + used.ru_stime
         for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
