@@ -16,6 +16,7 @@ from manifests.base.errors import OpenwitError
 from pipeline.engine import files
 from pipeline.engine.accounting import check_shuffle
 from pipeline.engine.jobs.attempts import Job, failures_error
+from pipeline.engine.jobs.fork_server import running_server
 from pipeline.engine.jobs.reach import check_reachable
 from pipeline.engine.options import EngineSettings, quiet_imports, worker_count
 from pipeline.engine.runs import Meter, Run, open_run
@@ -167,6 +168,8 @@ class Driver:
         buckets: Sequence[int] = (),
         seconds: float | None = None,
     ) -> None:
+        if workers and not self.settings.pool and "runner" not in self.options:
+            running_server()  # it loads Beam on one core while this process does on another
         with quiet_imports():
             from pipeline.engine.jobs.map_job import build_map
             from pipeline.engine.jobs.runner import run_job

@@ -14,6 +14,7 @@ import contextlib
 import importlib
 import json
 import os
+import pathlib
 import queue
 import select
 import signal
@@ -29,7 +30,11 @@ from pipeline.engine.options import quiet_imports
 OURS = ("pipeline.", "filters.", "manifests.")
 REQUESTS, ANSWERS, ERRORS = range(3)
 """Descriptors of the server's."""
-BEAM = "apache_beam.runners.worker.sdk_worker_main"
+OF_WORKERS = (
+    "apache_beam.runners.worker.sdk_worker_main",
+    "pipeline.engine.jobs.map_job",
+    "pipeline.engine.jobs.shuffle_job",
+)
 START_SECONDS = 120
 """How long the server may take to load what workers need, on a machine that is busy."""
 
@@ -133,11 +138,17 @@ class ForkServer:
 _servers: dict[str, ForkServer] = {}
 
 
-def server_of(python_path: str) -> ForkServer:
-    """Return the server of this process for a search path of modules; it lives as long."""
-    server = _servers.get(python_path)
+def python_path() -> str:
+    """Return where this process looks for modules, for others."""
+    return os.pathsep.join(path or str(pathlib.Path.cwd()) for path in sys.path)
+
+
+def running_server() -> ForkServer:
+    """Return this process's server, started when first asked for; it lives as long."""
+    path = python_path()
+    server = _servers.get(path)
     if server is None or not server.is_alive:
-        server = _servers[python_path] = ForkServer(python_path)
+        server = _servers[path] = ForkServer(path)
         atexit.register(server.close)
     return server
 
@@ -174,7 +185,7 @@ def main() -> None:
 
 def _load(names: list[str]) -> None:
     with quiet_imports():
-        for name in (*names, BEAM):
+        for name in (*names, *OF_WORKERS):
             with contextlib.suppress(ImportError):  # whoever needs it says so
                 importlib.import_module(name)
 

@@ -7,7 +7,6 @@ and a pool's processes alive after the job.
 import contextlib
 import json
 import os
-import pathlib
 import sys
 import threading
 from typing import Any
@@ -26,7 +25,7 @@ from apache_beam.transforms.environments import Environment, python_sdk_capabili
 from google.protobuf import json_format, text_format
 
 from manifests.base.errors import OpenwitError
-from pipeline.engine.jobs.fork_server import Worker, server_of
+from pipeline.engine.jobs.fork_server import Worker, python_path, running_server
 
 PROCESS_URN = "openwit:env:worker_process:v1"
 POOL_URN = "openwit:env:worker_pool:v1"
@@ -115,14 +114,13 @@ class _ProcessHandler(_Handler):
     def start_worker(self) -> None:
         control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
         options = self.provision_info.provision_info.pipeline_options
-        python_path = os.pathsep.join(path or str(pathlib.Path.cwd()) for path in sys.path)
-        self._worker = server_of(python_path).fork(
+        self._worker = running_server().fork(
             {
                 **os.environ,
                 "WORKER_ID": self.worker_id,
                 "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(control),
                 "PIPELINE_OPTIONS": json.dumps(json_format.MessageToDict(options)),
-                "PYTHONPATH": python_path,
+                "PYTHONPATH": python_path(),
             }
         )
         _LIVE.append(self)
