@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from manifests.derivation.build import blank_manifest
 from manifests.format import Layout, Manifest, Samples, ShardWriter, commit
-from manifests.format.manifest import tool_record
 from manifests.format.records import ListedFile, ShardRecord
 from manifests.format.schema import describe
 
@@ -37,20 +37,11 @@ def new_manifest(
     files: Sequence[ListedFile] = (),
 ) -> Manifest:
     """Return the manifest of shards, with nothing in it but what they need."""
-    return Manifest(
-        root=root,
-        name=name,
-        version="1",
-        description="",
-        license=None,
-        spec=None,
-        tool=tool_record(),
-        schema=describe(layout.schema),
-        config=None,
-        samples_per_shard=layout.samples_per_shard,
-        hash=None,
-        query_list=None,
-        funnel=None,
+    return blank_manifest(
+        root,
+        name,
+        describe(layout.schema),
+        list(shards),
         files=tuple(files),
-        shards=tuple(shards),
+        per_shard=layout.samples_per_shard,
     )

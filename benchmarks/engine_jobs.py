@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from benchmarks.engine_rows import write_job
 from benchmarks.harness import alternate, cpu_seconds
+from manifests.base.console import quiet_logs
 from pipeline.engine.driver import open_driver
-from pipeline.engine.options import EngineSettings, quiet_imports
+from pipeline.engine.options import EngineSettings
 from pipeline.engine.parts import Sink
 from pipeline.engine.steps import Packet, ShuffleStep, top_bits
 from pipeline.engine.units import Unit
@@ -97,7 +98,7 @@ def _sorted(group: tuple[bytes, Iterable[bytes]]) -> None:
 
 
 def _shuffle_single(rows: int) -> None:
-    with quiet_imports():
+    with quiet_logs():
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 

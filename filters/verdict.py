@@ -11,7 +11,8 @@ class DropReason(enum.StrEnum):
     """
 
     TOO_MANY_IMAGES = "too_many_images"
-    """extract: an image behind the page's first `extract.max_images_per_page`."""
+    """extract: an image behind the page's first `extract.max_images_per_page`, or behind the work
+    that the URLs of one page may take."""
     BAD_ENCODING = "bad_encoding"
     """extract: its only text holds characters that no encoding gives."""
     NO_TEXT = "no_text"

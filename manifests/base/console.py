@@ -4,6 +4,7 @@ Results go to stdout and never through this module.
 """
 
 import contextlib
+import logging
 import sys
 import time
 import unicodedata
@@ -107,6 +108,17 @@ def say(line: str) -> None:
     """Print a line for people on standard error."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Keep warnings of a library's logger off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def printable(text: str) -> str:

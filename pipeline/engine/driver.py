@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from manifests.base.console import Progress, bytes_text, progress, say
+from manifests.base.console import Progress, bytes_text, progress, quiet_logs, say
 from manifests.base.errors import OpenwitError
 from pipeline.engine import files
 from pipeline.engine.accounting import check_shuffle
 from pipeline.engine.jobs.attempts import Job, failures_error
 from pipeline.engine.jobs.fork_server import running_server
 from pipeline.engine.jobs.reach import check_reachable
-from pipeline.engine.options import EngineSettings, quiet_imports, worker_count
+from pipeline.engine.options import EngineSettings, worker_count
 from pipeline.engine.runs import Meter, Run, open_run
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.state import StepState
@@ -170,7 +170,7 @@ class Driver:
     ) -> None:
         if workers and not self.settings.pool and "runner" not in self.options:
             running_server()  # it loads Beam on one core while this process does on another
-        with quiet_imports():
+        with quiet_logs():
             from pipeline.engine.jobs.map_job import build_map
             from pipeline.engine.jobs.runner import run_job
             from pipeline.engine.jobs.shuffle_job import build_shuffle

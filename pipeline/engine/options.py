@@ -3,12 +3,12 @@
 import contextlib
 import dataclasses
 import difflib
-import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from manifests.base.console import quiet_logs
 from manifests.base.errors import RefusedError
 
 MEMINFO = pathlib.Path("/proc/meminfo")
@@ -91,7 +91,7 @@ def parse_beam_options(arguments: Sequence[str]) -> Mapping[str, Any]:
     """
     if not arguments:
         return {}
-    with quiet_imports():
+    with quiet_logs():  # of cloud libraries that are not installed
         from apache_beam.options.pipeline_options import PipelineOptions
 
     known = PipelineOptions([]).get_all_options()
@@ -131,14 +131,3 @@ def _checked_name(word: str, known: Mapping[str, Any]) -> str:
         hint = f"did you mean --{near[0]}?" if near else "see Beam's PipelineOptions"
         raise RefusedError(f"--{name}: not a Beam option: {hint}")
     return name
-
-
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Keep Beam's remarks about cloud libraries that are not installed off the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -1,9 +1,7 @@
 """Towers as open_clip builds them: weights drawn, or read from a file."""
 
-import contextlib
-import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import open_clip
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from manifests.base.console import quiet_logs
 from manifests.base.errors import RefusedError
 from trainer.model.config import ModelConfig, Precision, add_own_configs
 from trainer.model.towers import Model, Towers
@@ -46,7 +45,8 @@ def build(
         device = torch.device("cuda", torch.cuda.current_device())
     bf16 = _wants_bf16(precision, device)
     add_own_configs()
-    with _quiet(), torch.random.fork_rng(devices=()):
+    # open_clip warns that weights are drawn: that is what we ask for.
+    with quiet_logs(), torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(seed)
         module, train_transform, eval_transform = _create(settings, crop_scale, siglip=siglip)
     if settings.grad_checkpointing:
@@ -114,17 +114,6 @@ def _wants_bf16(precision: Precision, device: torch.device) -> bool:
             f"precision: amp_bf16 on {device.type} without bfloat16 units: set it to auto or fp32"
         )
     return able and precision != "fp32"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep open_clip from warning that weights are drawn: that is what we ask for."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _pair(size: Any) -> tuple[int, int]:

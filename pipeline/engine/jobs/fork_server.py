@@ -24,8 +24,8 @@ import threading
 from collections.abc import Mapping
 from typing import IO
 
+from manifests.base.console import quiet_logs
 from pipeline.engine import runs
-from pipeline.engine.options import quiet_imports
 
 OURS = ("pipeline.", "filters.", "manifests.")
 REQUESTS, ANSWERS, ERRORS = range(3)
@@ -184,7 +184,7 @@ def main() -> None:
 
 
 def _load(names: list[str]) -> None:
-    with quiet_imports():
+    with quiet_logs():
         for name in (*names, *OF_WORKERS):
             with contextlib.suppress(ImportError):  # whoever needs it says so
                 importlib.import_module(name)

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 
-from pipeline.engine.options import quiet_imports
+from manifests.base.console import quiet_logs
 
 WATCH_SECONDS = 0.2
 
@@ -15,7 +15,7 @@ def serve() -> None:
     """Serve the driver that the environment names, until it has no more work."""
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
     logging.basicConfig(format="%(levelname)s worker %(process)d %(name)s: %(message)s")
-    with quiet_imports():
+    with quiet_logs():
         from apache_beam.runners.worker.sdk_worker_main import create_harness
     logging.getLogger("apache_beam.runners.worker").setLevel(logging.ERROR)
     try:

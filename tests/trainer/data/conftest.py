@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from manifests.derivation.build import blank_manifest
 from manifests.format import Layout, Manifest, Samples, ShardWriter
 from manifests.format.ids import pair_id
 from manifests.format.schema import describe
@@ -83,22 +84,8 @@ def write_dataset(folder: pathlib.Path, sizes: Sequence[int], changes: Changes) 
         batch = pa.RecordBatch.from_pylist(rows[start:end], schema=layout.given_schema)
         samples = Samples(batch, images[start:end])
         shards.append(ShardWriter(shard, str(folder), [samples], layout=layout).write())
-    return Manifest(
-        root=str(folder),
-        name="toy",
-        version="1",
-        description="",
-        license=None,
-        spec=None,
-        tool={},
-        schema=describe(layout.schema),
-        config=None,
-        samples_per_shard=layout.samples_per_shard,
-        hash=None,
-        query_list=None,
-        funnel=None,
-        files=(),
-        shards=tuple(shards),
+    return blank_manifest(
+        str(folder), "toy", describe(layout.schema), shards, files=(), per_shard=max(sizes)
     )
 
 
