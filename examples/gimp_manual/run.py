@@ -1,4 +1,4 @@
-"""The main job on a real site: archive, dataset, verification, training, evaluation, summary.
+"""The main job on a real site: archive, dataset, verification, training, evaluation, report.
 
 Every step is a command that anyone can type; each is printed before it runs. Finished work is kept:
 run the same command again after a kill, or to see the summary once more.
@@ -44,6 +44,10 @@ def main() -> int:
         call(
             *("openwit-train", "evaluate", str(training)),
             *("--manifest", str(test), "--output", str(evaluation)),
+        )
+        call(
+            *("openwit-manifest", "report", str(dataset), "--out", str(out / "report.html")),
+            *("--stages", str(out / "run" / "stages"), "--training", str(training)),
         )
     except SiteError as error:
         print(f"error: {error}", file=sys.stderr)

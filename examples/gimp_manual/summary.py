@@ -29,15 +29,17 @@ def print_summary(out: pathlib.Path, training: pathlib.Path, evaluation: pathlib
     print_recall(_read(evaluation / "retrieval.json"))
     print("\n== Where it is ==")
     for name, path in [
+        ("report", out / "report.html"),
         ("archives", out / "warc"),
         ("dataset", dataset / "manifest.json"),
         ("held-out split", out / "run" / "splits"),
         ("run records", out / "run" / "runs"),
         ("checkpoints", training / "checkpoints"),
         ("training log", training / "metrics.jsonl"),
+        ("training report", training / "report" / "report.html"),
         ("evaluation", evaluation),
     ]:
-        print(f"{name:<16}{path}")
+        print(f"{name:<17}{path}")
 
 
 def print_recall(result: dict[str, Any]) -> None:
