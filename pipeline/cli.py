@@ -82,15 +82,18 @@ def crawl(
     from pipeline.engine.options import parse_beam_options
 
     options = parse_beam_options(beam or ())
-    made = run_crawl(load_config(config, settings or ()), options=options, force=force)
+    loaded = load_config(config, settings or ())
+    made = run_crawl(loaded, options=options, force=force)
     lines = [
         f"round {each['round']}: {each['visited']:,} visited"
         + "".join(f", {reason} {count:,}" for reason, count in each["drops"].items())
         for each in made["rounds"]
     ]
-    show_result(
-        made, [*lines, f"{len(made['archives'])} archives, {made['bytes']:,} bytes"], as_json
-    )
+    lines += [
+        f"{len(made['archives'])} archives, {made['bytes']:,} bytes",
+        f"{loaded.root}/stages/crawl-r*/part-*.warc.gz; `run` of the same file reads them",
+    ]
+    show_result(made, lines, as_json)
 
 
 @app.command(epilog="Example: openwit-pipeline stage dedup config.toml --force dedup")

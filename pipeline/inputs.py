@@ -142,10 +142,12 @@ def _sizes(found: dict[str, str], settings: InputSettings) -> dict[str, int]:
     if missing and settings.missing == "skip":
         say(f"warning: {len(missing)} of {len(found)} inputs are missing and left out: {shown}")
     elif missing:
+        way_out = 'check them, or set input.missing = "skip"'
+        if "*" in shown:
+            way_out = "patterns are not expanded: list the files in one, and name that as @FILE"
         raise RefusedError(
             f"input.paths: {len(missing)} of {len(found)} files are missing or unreadable: "
-            f"{shown}: "
-            'check them, or set input.missing = "skip"'
+            f"{shown}: {way_out}"
         )
     if not sizes:
         raise RefusedError(

@@ -52,6 +52,11 @@ def test_missing_inputs_are_counted_and_the_first_ten_named(folder: pathlib.Path
     assert len(kept) == 1
 
 
+def test_a_pattern_is_refused_with_the_way_out(folder: pathlib.Path) -> None:
+    with pytest.raises(RefusedError, match=r"\*.warc.gz: patterns are not expanded.*@FILE"):
+        input_units(settings("warc/*.warc.gz"), str(folder), str(folder))
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("", "no file is listed"), ("a\x01.warc.gz", "control characters")]
 )
