@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import turbohtml
 
@@ -46,6 +46,8 @@ PAGES = 130
 ARTICLE = 20
 SMALL = 2
 """Scales of made pages: an article of 110 kB, and one of a tenth, to make many of."""
+WAT_TIMES = 4
+"""Pages of the WAT to those of the WARC: real ones have 30,000, so a file's own cost is nothing."""
 
 
 def ours(path: pathlib.Path, kind: Literal["warc", "wat"], root: str) -> StageRecord:
@@ -73,7 +75,8 @@ def read_and_parse(path: pathlib.Path) -> None:
             if isinstance(record, Record) and record.kind == "response":
                 message = parse_message(record, HEADER_BYTES)
                 if isinstance(message, Message):
-                    turbohtml.parse(bytes(message.body), detect_encoding=True, positions=False)
+                    body = cast(bytes, message.body)
+                    turbohtml.parse(body, detect_encoding=True, positions=False)
 
 
 def compare(
@@ -82,7 +85,7 @@ def compare(
     """Time all rules on the pages as WARC and as WAT; return rows of the table and metrics."""
     warc, wat = folder / "pages.warc.gz", folder / "pages.wat.gz"
     write_warc(warc, repeated(pages, times))
-    write_wat(wat, repeated(pages, times))
+    write_wat(wat, repeated(pages, WAT_TIMES * times))
     root = str(folder / "root")
     works = {
         "WARC, openwit": lambda: ours(warc, "warc", root),
@@ -95,8 +98,9 @@ def compare(
     }
     seconds = alternate(works, rounds)
     count = len(pages) * times
+    counts = {name: count * (WAT_TIMES if name.startswith("WAT") else 1) for name in works}
     rows = [
-        {"rule": name, "CPU s": f"{value:.2f}", "pages per CPU s": f"{count / value:.0f}"}
+        {"rule": name, "CPU s": f"{value:.2f}", "pages per CPU s": f"{counts[name] / value:.0f}"}
         for name, value in seconds.items()
     ]
     warc_s, plain_s, metaclip_s, bare_s, least_s, wat_s, cc2dataset_s = seconds.values()
@@ -107,7 +111,7 @@ def compare(
         "warc_ratio_at_most": plain_s / least_s,
         "wat_ratio": cc2dataset_s / wat_s,
         "pages_per_cpu_s": count / warc_s,
-        "wat_pages_per_cpu_s": count / wat_s,
+        "wat_pages_per_cpu_s": counts["WAT, openwit"] / wat_s,
     }
     return rows, metrics
 

@@ -2,7 +2,8 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from manifests.format.ids import pair_id
 from pipeline.pages.columns import CandidateColumns, PageValues, Rows, TextCells
 from pipeline.pages.image_elements import CandidateRules, PageImages, needs_joining, resolve_base
 from pipeline.pages.image_url import Chosen, UrlChooser, src_asked_first
-from pipeline.pages.page import NO_SIZE, ImageElement, Page
+from pipeline.pages.page import NO_SIZE, ImageElement, Page, SrcPage
 from pipeline.pages.plain import plain_texts, plain_urls
-from pipeline.pages.texts import ATTRIBUTE_SOURCES, NO_TEXTS, Texts, read_texts
+from pipeline.pages.texts import ATTRIBUTE_SOURCES, NO_TEXTS, FoundText, Texts, read_texts
 
+SRC = "src"
+"""Where most URLs are found, as in the column `url_source`."""
 _FLAGGED = frozenset({".svg", ".ico"})
 
 
@@ -73,8 +76,12 @@ class CandidateBatch:
         # Of each image that may have a text:
         self._pages: list[int] = []
         self._positions: list[int] = []
-        self._images: list[ImageElement | None] = []
-        self._raws: list[tuple[tuple[str, str], ...]] = []  # (source, value), as found
+        self._srcs: list[str | None] = []  # as found, where rules may have nothing to say on it
+        self._sizes: list[tuple[int | None, int | None]] = []
+        self._text_sources: list[str] = []
+        self._texts: list[str] = []  # as found; empty if an image has several
+        self._several: dict[int, list[tuple[str, str]]] = {}  # their sources and texts
+        self._images: dict[int, ImageElement] = {}  # by place, if more than `src` is known of one
         self._joined: dict[int, Joined] = {}  # of pages whose images learn from each other
         self._choosers: dict[int, UrlChooser] = {}  # by page, of those asked for
 
@@ -82,11 +89,11 @@ class CandidateBatch:
         """Return the number of images that wait."""
         return len(self._pages)
 
-    def add_page(self, page: Page, values: PageValues, flags: Sequence[str]) -> int:
+    def add_page(self, page: Page | SrcPage, values: PageValues, flags: Sequence[str]) -> int:
         """Take a page's images.
 
         Args:
-            page: as parsed.
+            page: as parsed, or what is known of it.
             values: what its rows share.
             flags: those that all its rows get.
 
@@ -98,36 +105,64 @@ class CandidateBatch:
         page_url = values.page_url or ""
         self._page_urls.append(page_url)
         self._bases.append(resolve_base(page, page_url) if page.bases else page_url)
-        before = len(self)
-        if needs_joining(page, self._rules):
-            seen, passed_over = self._add_joined(number, page, page_url)
+        before = len(self._pages)
+        passed_over = page.images_passed_over
+        if isinstance(page, SrcPage):
+            seen = self._add_srcs(page)
+        elif needs_joining(page, self._rules):
+            seen, passed_over = self._add_joined(page, page_url)
         else:
-            self._add_single(number, page.images)
-            seen, passed_over = len(page.images), page.images_passed_over
-        textless = seen - (len(self) - before)
-        if textless:
-            self._drops.counts[DropReason.NO_TEXT] += textless
+            seen = self._add_single(page.images)
+        added = len(self._positions) - before
+        self._pages += [number] * added
+        if seen > added:
+            self._drops.counts[DropReason.NO_TEXT] += seen - added
         if passed_over:
             self._drops.counts[DropReason.TOO_MANY_IMAGES] += passed_over
         return seen + passed_over
 
-    def _add_single(self, number: int, images: Sequence[ImageElement]) -> None:
-        """Take images that learn nothing from each other."""
-        sources = self._sources
-        places = [place for place, image in enumerate(images) if image.attributes]
-        raws = [
-            tuple([(name, value) for name in sources if (value := images[at].attributes.get(name))])
-            for at in places
-        ]
-        if not all(raws):
-            places = [place for place, raw in zip(places, raws, strict=True) if raw]
-            raws = [raw for raw in raws if raw]
-        self._pages += [number] * len(places)
-        self._positions += places
-        self._images += [images[place] for place in places]
-        self._raws += raws
+    def _add_srcs(self, page: SrcPage) -> int:
+        """Take images of which only `src` and one text are known."""
+        texts = page.texts
+        before = len(self._texts)
+        self._texts += filter(None, texts)
+        added = len(self._texts) - before
+        self._srcs += itertools.compress(page.srcs, texts)
+        self._positions += itertools.compress(range(len(texts)), texts)
+        self._sizes += [NO_SIZE] * added
+        self._text_sources += [page.text_source] * added
+        return len(texts)
 
-    def _add_joined(self, number: int, page: Page, page_url: str) -> tuple[int, int]:
+    def _add_single(self, images: Sequence[ImageElement]) -> int:
+        """Take images that learn nothing from each other."""
+        rule, sources = self._rules.url_rule, self._sources
+        for position, image in enumerate(images):
+            attributes = image.attributes
+            if not attributes:
+                continue
+            found = [(name, value) for name in sources if (value := attributes.get(name))]
+            if found:
+                self._images[len(self._positions)] = image
+                self._add_image(position, src_asked_first(image, rule), image.size_px, found)
+        return len(images)
+
+    def _add_image(
+        self,
+        position: int,
+        src: str | None,
+        size_px: tuple[int | None, int | None],
+        texts: list[tuple[str, str]],
+    ) -> None:
+        if len(texts) > 1:
+            self._several[len(self._positions)] = texts
+        source, text = texts[0] if len(texts) == 1 else ("", "")
+        self._positions.append(position)
+        self._srcs.append(src)
+        self._sizes.append(size_px)
+        self._text_sources.append(source)
+        self._texts.append(text)
+
+    def _add_joined(self, page: Page, page_url: str) -> tuple[int, int]:
         """Take images that lend each other texts; return how many there are, and over the limit."""
         images = PageImages(page, page_url, self._rules)
         for found in images.found:
@@ -135,60 +170,56 @@ class CandidateBatch:
                 continue
             url = images.url(found) if found.texts.found else None
             license_url = images.licenses.get(url.url) if isinstance(url, Chosen) else None
-            self._joined[len(self)] = Joined(found.texts, url, found.is_twin, license_url)
-            self._pages.append(number)
-            self._positions.append(found.position)
-            self._images.append(found.image)
-            self._raws.append(())
+            joined = Joined(found.texts, url, found.is_twin, license_url)
+            self._joined[len(self._positions)] = joined
+            size_px = found.image.size_px if found.image else NO_SIZE
+            self._add_image(found.position, None, size_px, [])
         return len(images.found), images.passed_over
 
     def judge(self) -> None:
         """Put all images in the columns, in order, or among the drops."""
-        rows = self._as_if_plain()
-        raws = [texts[0][1] if len(texts) == 1 else "" for texts in rows.texts]
-        is_plain = plain_texts(pa.array(raws, pa.string())).tolist()
-        for place, url in enumerate(rows.urls):
-            width, height = rows.sizes[place]
-            if (
-                url is None
-                or not is_plain[place]
-                or (width is not None and width < MIN_DECLARED_PX)
-                or (height is not None and height < MIN_DECLARED_PX)
-            ):
-                self._look_at(place, rows)
+        rows = Rows(
+            pages=self._pages,
+            positions=self._positions,
+            urls=plain_urls(
+                pa.array(self._srcs, pa.string()),
+                np.array(self._pages, np.int64),
+                self._page_urls,
+                self._bases,
+            ),
+            url_sources=[SRC] * len(self),
+            sizes=self._sizes,
+            flags=[self._flags[page] for page in self._pages],
+            text_sources=[*self._text_sources],
+            texts=[*self._texts],
+        )
+        for place, has_plain_text in self._in_doubt(rows):
+            if place in self._joined:
+                found = self._joined[place]
+            else:
+                found = Joined(_plain_text(rows, place) if has_plain_text else self._read(place))
+            self._look_at(place, rows, found)
         self._drop_repeats(rows)
         self._columns.rows = rows
 
-    def _as_if_plain(self) -> Rows:
-        """Return rows as if no rule had anything to say; where one has on a URL, it is missing."""
-        rule, joined = self._rules.url_rule, self._joined
-        raws = [
-            src_asked_first(image, rule) if image and place not in joined else None
-            for place, image in enumerate(self._images)
-        ]
-        urls = plain_urls(
-            pa.array(raws, pa.string()),
-            np.array(self._pages, np.int64),
-            self._page_urls,
-            self._bases,
-        )
-        return Rows(
-            pages=self._pages,
-            positions=self._positions,
-            urls=urls,
-            url_sources=["src"] * len(self),
-            sizes=[image.size_px if image else NO_SIZE for image in self._images],
-            flags=[self._flags[page] for page in self._pages],
-            texts=[tuple([(*raw, None) for raw in found]) for found in self._raws],
-        )
+    def _in_doubt(self, rows: Rows) -> Iterable[tuple[int, bool]]:
+        """Return the places of images that a rule may judge, and whether none may their text."""
+        has_plain_text = plain_texts(pa.array(rows.texts, pa.string()))
+        is_plain = has_plain_text & np.fromiter(map(bool, rows.urls), np.bool_, len(rows.urls))
+        for place, (width, height) in enumerate(rows.sizes):
+            if (width is not None and width < MIN_DECLARED_PX) or (
+                height is not None and height < MIN_DECLARED_PX
+            ):
+                is_plain[place] = False
+        places = np.flatnonzero(~is_plain)
+        return zip(places.tolist(), has_plain_text[places].tolist(), strict=True)
 
-    def _look_at(self, place: int, rows: Rows) -> None:
+    def _look_at(self, place: int, rows: Rows, found: Joined) -> None:
         """Judge one image by itself, whatever else is on its page, and correct its row."""
-        found = self._joined.get(place) or Joined(read_texts(self._raws[place]))
-        url, texts, image = found.url, found.texts, self._images[place]
-        if url is None and image and texts.found:
+        url, texts = found.url, found.texts
+        if url is None and texts.found:
             plain = rows.urls[place]
-            url = Chosen(plain, "src") if plain else self._choose(place, image)
+            url = Chosen(plain, SRC) if plain else self._choose(place)
         size_px = rows.sizes[place] if self._rules.url_rule != "src" else NO_SIZE
         judged = _judge(found, url, size_px)
         if isinstance(judged, Drop):
@@ -198,12 +229,16 @@ class CandidateBatch:
             return
         rows.urls[place], rows.url_sources[place] = judged.url, judged.source
         rows.flags[place] = row_flags(judged, texts, self._flags[self._pages[place]])
-        rows.texts[place] = text_cells(texts)
+        rows.put_texts(place, text_cells(texts))
         if found.license_url is not None:
             rows.licenses[place] = found.license_url
 
-    def _choose(self, place: int, image: ImageElement) -> Chosen | DropReason:
-        number = self._pages[place]
+    def _read(self, place: int) -> Texts:
+        sole = [(self._text_sources[place], self._texts[place])]
+        return read_texts(self._several.get(place, sole))
+
+    def _choose(self, place: int) -> Chosen | DropReason:
+        number, image = self._pages[place], self._images.get(place)
         if number not in self._choosers:
             self._choosers[number] = UrlChooser(
                 page_url=self._page_urls[number],
@@ -211,19 +246,28 @@ class CandidateBatch:
                 rule=self._rules.url_rule,
                 max_srcset_width=self._rules.max_srcset_width,
             )
-        return self._choosers[number].choose(image, None)
+        chooser = self._choosers[number]
+        return chooser.choose(image, None) if image else chooser.judge(self._srcs[place] or "", SRC)
 
     def _drop_repeats(self, rows: Rows) -> None:
         """Drop what repeats both URL and texts of an image before it on its page."""
-        first: dict[tuple[int, str, str], int] = {}
-        for place, url in enumerate(rows.urls):
-            if url is None:
+        kept = [place for place, url in enumerate(rows.urls) if url]
+        for _, run in itertools.groupby(kept, rows.pages.__getitem__):
+            places = list(run)
+            if len({rows.urls[place] for place in places}) == len(places):  # most
                 continue
-            texts = rows.texts[place]
-            text = texts[0][1] if len(texts) == 1 else "\n".join([each[1] for each in texts])
-            if first.setdefault((self._pages[place], url, text), place) != place:
-                self._drops.add(Drop(DropReason.REPEAT_IN_PAGE), url, texts[0][1])
-                rows.urls[place] = None
+            first: dict[object, int] = {}
+            for place in places:
+                url, text = rows.urls[place], rows.texts[place]
+                more = tuple([cell[1] for cell in rows.more_texts.get(place, ())])
+                if first.setdefault((url, text, more), place) != place:
+                    self._drops.add(Drop(DropReason.REPEAT_IN_PAGE), url, text)
+                    rows.urls[place] = None
+
+
+def _plain_text(rows: Rows, place: int) -> Texts:
+    """Return the text of an image, read, on which no rule has anything to say."""
+    return Texts((FoundText(rows.text_sources[place], rows.texts[place], None, False),), False)
 
 
 def _judge(

@@ -11,15 +11,22 @@ from pipeline.pages.page import Meta
 
 ROBOTS_NAMES = frozenset({"robots", "openwit"})
 TDM_NAME = "tdm-reservation"
+CONSENT_NAMES = frozenset({*ROBOTS_NAMES, TDM_NAME})
 _CACHED_CHARACTERS = 128
 
 
 def page_signals(header: Signals, metas: Sequence[Meta]) -> Signals:
     """Return the page's marks: for TDMRep a meta beats the header, all else adds up."""
-    if not metas:
+    stated = tuple([meta for meta in metas if meta.name in CONSENT_NAMES])
+    if not stated:
         return header
+    is_short = sum(len(meta.content) for meta in stated) <= _CACHED_CHARACTERS
+    return _often(header, stated) if is_short else _joined(header, stated)
+
+
+def _joined(header: Signals, metas: Sequence[Meta]) -> Signals:
     stated = [meta.content for meta in metas if meta.name in ROBOTS_NAMES]
-    marks = {f"robots:{directive}" for content in stated for directive in _directives(content)}
+    marks = {f"robots:{directive}" for content in stated for directive in directives([content])}
     marks.update(mark for mark in header.marks if mark != TDM_MARK)
     own = reservation(meta.content for meta in metas if meta.name == TDM_NAME)
     tdm = header.tdm if own is None else own
@@ -28,11 +35,7 @@ def page_signals(header: Signals, metas: Sequence[Meta]) -> Signals:
     return Signals(tuple(sorted(marks)), tdm)
 
 
-def _directives(content: str) -> Sequence[str]:
-    return _known(content) if len(content) <= _CACHED_CHARACTERS else directives([content])
-
-
 @functools.lru_cache(maxsize=1024)
-def _known(content: str) -> Sequence[str]:
-    """Return the same for the same few contents that most pages have."""
-    return directives([content])
+def _often(header: Signals, metas: tuple[Meta, ...]) -> Signals:
+    """Return the same for the same few metas that most pages have."""
+    return _joined(header, metas)

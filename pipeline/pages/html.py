@@ -1,8 +1,10 @@
 """A page's bytes to plain values: the only module that knows turbohtml."""
 
+import codecs
 import functools
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import turbohtml
@@ -11,6 +13,10 @@ from turbohtml import Document, Element, Node, Text
 from pipeline.pages.page import META_NAMES, ImageElement, Meta, Page, PageLimits
 from pipeline.pages.texts import ATTRIBUTE_SOURCES
 
+MIN_UTF8_CHARACTERS = 16
+"""A page with images, so many of UTF-8's sequences and none that is broken is UTF-8 whatever it
+declares: pages are saved and served as UTF-8 under an old label. In another encoding one letter in
+four would fit at best. Browsers show garbage there, which is no text of an image."""
 MAX_ATTRIBUTES = 512
 """Of one element; the rest is ignored."""
 MAX_VALUE_CHARACTERS = 65_536
@@ -59,11 +65,13 @@ def parse_page(
     Returns:
         The page, or None if its encoding is one that must not be decoded (WHATWG `replacement`).
     """
-    data, is_cut = _cut_tags(bytes(body), limits.max_tags)
+    data, is_cut = _cut_tags(body, limits.max_tags)
     document = _parse(data, charset)
     if document.encoding == "replacement":
         return None
     elements, passed_over = _image_elements(document, limits.max_images)
+    if elements and document.encoding != "UTF-8" and _is_utf8(data):
+        return parse_page(body, "utf-8", limits, text_sources)
     twins = _twins(document, elements)
     captions = _Captions(document if "figcaption" in text_sources else None)
     places = _worth_reading(elements, twins, text_sources)
@@ -92,14 +100,27 @@ def parse_page(
     )
 
 
-def _parse(body: bytes, charset: str | None) -> Document:
+def _parse(body: bytes | memoryview, charset: str | None) -> Document:
+    data = cast(bytes, body)  # any bytes-like object will do, as its stub does not say
     try:
-        return _parse_as(body, encoding=charset)
+        return _parse_as(data, encoding=charset)
     except LookupError:
-        return _parse_as(body)
+        return _parse_as(data)
 
 
-def _cut_tags(body: bytes, max_tags: int) -> tuple[bytes, bool]:
+def _is_utf8(body: bytes | memoryview) -> bool:
+    """Say whether a page is UTF-8, though it may end in the middle of a character."""
+    is_first = np.frombuffer(body, np.uint8) >= 0xC2  # of the bytes of a character
+    if np.count_nonzero(is_first) < MIN_UTF8_CHARACTERS:
+        return False
+    try:
+        codecs.utf_8_decode(body, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _cut_tags(body: bytes | memoryview, max_tags: int) -> tuple[bytes | memoryview, bool]:
     if len(body) <= max_tags:
         return body, False
     is_tag = np.frombuffer(body, np.uint8) == ord("<")  # faster than bytes.count

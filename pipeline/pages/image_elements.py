@@ -8,7 +8,7 @@ from filters.urls.url_key import join_url
 from filters.verdict import DropReason
 from pipeline.pages.image_url import Chosen, UrlChooser, UrlRule
 from pipeline.pages.json_ld import ImageObject, image_objects
-from pipeline.pages.page import ImageElement, Page
+from pipeline.pages.page import ImageElement, Page, SrcPage
 from pipeline.pages.texts import (
     ATTRIBUTE_SOURCES,
     Texts,
@@ -63,7 +63,7 @@ class _Named:
     text: str
 
 
-def resolve_base(page: Page, page_url: str) -> str:
+def resolve_base(page: Page | SrcPage, page_url: str) -> str:
     """Return what the page's relative URLs belong to: the first valid base, else its own URL."""
     found = (join_url(page_url, href) for href in page.bases)
     return next((base for base in found if not isinstance(base, DropReason)), page_url)

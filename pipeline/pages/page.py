@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 META_NAMES = frozenset(
@@ -86,6 +87,18 @@ class Page(NamedTuple):
     """Whether the body was cut at the limit of tags."""
     links: tuple[str, ...] = ()
     """`href` of `a`, `area` and `link rel=next` that may be followed, and of a meta refresh."""
+
+
+class SrcPage(NamedTuple):
+    """A page of whose `img` elements no more is known than `src` and one text, as columns."""
+
+    bases: tuple[str, ...]
+    srcs: Sequence[str]
+    text_source: str
+    texts: Sequence[str]
+    """Of that source, which is an attribute; empty for an image without it."""
+    images_passed_over: int
+    """Image elements beyond the limit."""
 
 
 def _leading_digits(value: str | None) -> int | None:

@@ -65,7 +65,7 @@ def plain_urls(
     ]
     columns = zip(*map(_beginnings, bases), strict=True)
     before = [pa.scalar("")] + [pa.array(column, pa.string()).take(of_page) for column in columns]
-    rest = pc.if_else(kinds[3], pc.utf8_slice_codeunits(raw, len(_PARENT)), raw)
+    rest = pc.if_else(kinds[3], pc.replace_substring(raw, _PARENT, "", max_replacements=1), raw)
     names = [str(place) for place in range(len(kinds))]
     prefix = pc.case_when(pc.make_struct(*kinds, field_names=names), *before)
     joined = pc.binary_join_element_wise(prefix, rest, "")
@@ -73,10 +73,9 @@ def plain_urls(
         pc.match_substring_regex(joined, _ABSOLUTE),
         pc.less_equal(pc.binary_length(joined), MAX_URL_CHARACTERS),
     )
-    doubts = [pc.match_substring_regex(joined, _doubtful(), ignore_case=True)]
-    doubts += [
-        pc.equal(joined, pa.array(each, pa.string()).take(of_page)) for each in (page_urls, bases)
-    ]
+    doubts = [pc.match_substring_regex(pc.ascii_lower(joined), _doubtful())]
+    wrong = [page_urls] if bases == page_urls else [page_urls, bases]
+    doubts += [pc.equal(joined, pa.array(each, pa.string()).take(of_page)) for each in wrong]
     is_plain = functools.reduce(pc.and_not, doubts, is_plain)
     urls: list[str | None] = pc.if_else(is_plain, joined, None).to_pylist()
     return urls

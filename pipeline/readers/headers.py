@@ -18,17 +18,14 @@ class Headers:
 
     def __init__(self, block: bytes) -> None:
         """Parse the lines between the first and the blank one; those without colon are ignored."""
-        self._fields: list[tuple[str, str]] = []
-        fields = self._fields
-        for line in block.decode("latin-1").split("\n"):
-            name, colon, value = line.partition(":")
-            if line.startswith((" ", "\t")) and fields:  # the previous value goes on
-                name, value = fields[-1]
-                # Folding is obsolete; a few lines are joined, a flood of them would be quadratic.
-                if len(value) < 4096:
-                    fields[-1] = (name, f"{value} {line.strip()}")
-            elif colon:
-                fields.append((name.strip().lower(), value.strip()))
+        text = block.decode("latin-1")
+        if "\n " in text or "\n\t" in text:
+            self._fields = _unfolded(text)
+        else:
+            lines = [line.partition(":") for line in text.split("\n")]
+            self._fields = [
+                (name.strip().lower(), value.strip()) for name, colon, value in lines if colon
+            ]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Iterate over (name, value)."""
@@ -44,6 +41,20 @@ class Headers:
     def all(self, name: str) -> list[str]:
         """Return all values of a lower-case name, in order."""
         return [value for field, value in self._fields if field == name]
+
+
+def _unfolded(text: str) -> list[tuple[str, str]]:
+    """Return the fields of lines of which some go on the value before; that is obsolete."""
+    fields: list[tuple[str, str]] = []
+    for line in text.split("\n"):
+        name, colon, value = line.partition(":")
+        if line.startswith((" ", "\t")) and fields:
+            name, value = fields[-1]
+            if len(value) < 4096:  # a flood of lines would be quadratic
+                fields[-1] = (name, f"{value} {line.strip()}")
+        elif colon:
+            fields.append((name.strip().lower(), value.strip()))
+    return fields
 
 
 def content_length(headers: Headers) -> int | None:

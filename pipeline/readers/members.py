@@ -148,7 +148,6 @@ def _framed(
         return ()
     length = inflated.end - at
     head = parse_head(view, limits)
-    bad = BadRegion(at, length, Fault.RECORD_LENGTH, "")
     if isinstance(head, BadRegion):
         bad = dataclasses.replace(head, offset=at, length=length)
     else:

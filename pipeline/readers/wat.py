@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -17,13 +17,19 @@ from pipeline.readers.framing import Record
 from pipeline.readers.headers import Headers
 from pipeline.readers.reasons import Fault, Skip
 
-IMAGE_PATH = "IMG@/src"
+IMAGE_PATH: Final = "IMG@/src"
 LANGUAGE_NAME = "HTML@/lang"
-_IMAGE = f'"{IMAGE_PATH}"'.encode()
-_BEFORE_IMAGE = b'{"path":'
-_IMAGE_BEGIN = _BEFORE_IMAGE + _IMAGE
-_IMAGE_BETWEEN = b"}," + _IMAGE_BEGIN
+_BEFORE_PATH = b'{"path":"'
+_IMAGE = IMAGE_PATH.encode()
+# A literal, then a class: linear. A path that begins no link is found without the quote behind it.
+# The search goes for a rare first letter, and is twice as fast as one for the quote before it.
+_IMAGE_FIELDS = re.compile(
+    rb'%s(?:(?<=%s%s)"[^}]*+|(?<="%s)(?="))' % (_IMAGE, _BEFORE_PATH, _IMAGE, _IMAGE)
+)
+_ESCAPED = b'"%s"' % _IMAGE.replace(b"/", rb"\/")
+"""The path from a producer that escapes slashes."""
 _LINKS_NAME = b'"Links":'
+_LINKS_BEGIN = _LINKS_NAME + b'[{"path":'
 _MAX_BRACKETS = 1_000
 """In texts and URLs, passed over in the search for the end of the links."""
 LAST_RAW_CRAWL = "CC-MAIN-2019-22"
@@ -47,6 +53,12 @@ class WatLink(msgspec.Struct, gc=False):
     url: str = ""
     alt: str = ""
     title: str = ""
+
+
+class _Image(WatLink, gc=False):
+    """The same, of an image; any other path is an error."""
+
+    path: Literal["IMG@/src"] = IMAGE_PATH
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -103,6 +115,7 @@ class _Wat(msgspec.Struct, rename="pascal"):
 
 _DECODER = msgspec.json.Decoder(_Wat)
 _LINKS = msgspec.json.Decoder(list[WatLink])
+_IMAGES = msgspec.json.Decoder(list[_Image])
 
 
 class WatPage(NamedTuple):
@@ -174,7 +187,7 @@ class WatReader:
                 return Fault.WAT_JSON
         return self._page(envelope, links)
 
-    def _page(self, envelope: _Envelope, links: list[WatLink]) -> WatPage | Skip:
+    def _page(self, envelope: _Envelope, links: Sequence[WatLink]) -> WatPage | Skip:
         header, response = envelope.header, envelope.payload.response
         if envelope.payload.crawl:
             self._note_crawl(envelope.payload.crawl.is_part_of)
@@ -188,14 +201,12 @@ class WatReader:
         if self.decodes:
             for link in links:
                 link.url, link.alt, link.title = map(self._text, (link.url, link.alt, link.title))
-        language = ""
-        metas: list[tuple[str, str]] = []
-        for meta in head.metas:
-            name = meta.name or meta.property
-            if name.strip().lower() in self._meta_names:
-                metas.append((name.strip().lower(), meta.content))
-            elif name == LANGUAGE_NAME and not language:
-                language = meta.content
+        names = [(meta.name or meta.property).strip().lower() for meta in head.metas]
+        metas = [
+            (name, meta.content)
+            for name, meta in zip(names, head.metas, strict=True)
+            if name in self._meta_names
+        ]
         return WatPage(
             url=header.url,
             record_id=header.record_id,
@@ -203,7 +214,7 @@ class WatReader:
             is_truncated=bool(header.truncated),
             headers=_by_name(response.headers, self._header_names),
             base=self._text(head.base),
-            language=language,
+            language=_language(head.metas) if LANGUAGE_NAME.lower() in names else "",
             metas=metas,
             images=links,
         )
@@ -221,6 +232,11 @@ def crawl_id(text: str) -> str:
     return found[0] if found else ""
 
 
+def _language(metas: Sequence[_Meta]) -> str:
+    named = (meta for meta in metas if (meta.name or meta.property) == LANGUAGE_NAME)
+    return next((meta.content for meta in named if meta.content), "")
+
+
 def _by_name(
     headers: Mapping[str, str | list[str]], names: Collection[str]
 ) -> dict[str, list[str]]:
@@ -232,21 +248,22 @@ def _by_name(
     return found
 
 
-def _decode(block: bytes) -> tuple[_Envelope, list[WatLink]]:
+def _decode(block: bytes) -> tuple[_Envelope, Sequence[WatLink]]:
     """Decode the fields of a record, and those of its links that are images.
 
     Links are most of it, so they are taken out first, up to the first `}]`. Where that is not their
     end, what is left is no JSON: after a cut in a text the quotes are odd, else brackets are open.
     """
-    begin = block.find(_LINKS_NAME + b"[" + _BEFORE_IMAGE) + len(_LINKS_NAME)
+    begin = block.find(_LINKS_BEGIN) + len(_LINKS_NAME)
     end = _links_end(block, begin) if begin >= len(_LINKS_NAME) else 0
     if end and block.find(_LINKS_NAME, end) < 0:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             rest = b"%s[]%s" % (block[:begin], block[end:])
-            return _DECODER.decode(rest).envelope, _image_links(block[begin:end])
+            return _DECODER.decode(rest).envelope, _image_links(block, begin, end)
     envelope = _DECODER.decode(block).envelope
     response = envelope.payload.response
-    return envelope, _image_links(bytes(response.html.links) if response and response.html else b"")
+    raw = bytes(response.html.links) if response and response.html else b"[]"
+    return envelope, _image_links(raw, 0, len(raw))
 
 
 def _links_end(block: bytes, begin: int) -> int:
@@ -261,25 +278,23 @@ def _links_end(block: bytes, begin: int) -> int:
     return 0
 
 
-def _image_links(raw: bytes) -> list[WatLink]:
+def _image_links(data: bytes, begin: int, end: int) -> Sequence[WatLink]:
     """Decode those links that are images: the others, most of a page, are passed over as bytes.
 
     Links are flat objects that begin with their path, so the next brace ends one, but for braces in
     texts: then what was cut is no JSON, and all links are decoded.
     """
-    before, *pieces = raw.split(_IMAGE)
-    if not pieces:
+    images = _IMAGE_FIELDS.findall(data, begin, end)
+    if not images and data.find(_ESCAPED, begin, end) < 0:
         return []
-    begun = [before, *pieces[:-1]]
-    if all(piece.endswith(_BEFORE_IMAGE) for piece in begun):
-        images = [piece[: piece.find(b"}")] for piece in pieces]
+    if images and _IMAGE not in images:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            only = b"[%s%s}]" % (_IMAGE_BEGIN, _IMAGE_BETWEEN.join(images))
-            return [link for link in _LINKS.decode(only) if link.path == IMAGE_PATH]
-    return [link for link in _LINKS.decode(raw) if link.path == IMAGE_PATH]
+            only = b"[%s%s}]" % (_BEFORE_PATH, (b"}," + _BEFORE_PATH).join(images))
+            return _IMAGES.decode(only)
+    return [link for link in _LINKS.decode(data[begin:end]) if link.path == IMAGE_PATH]
 
 
-def _lenient(block: memoryview) -> tuple[_Envelope, list[WatLink]]:
+def _lenient(block: memoryview) -> tuple[_Envelope, Sequence[WatLink]]:
     """Return what is sound of a record's JSON: lone surrogates become U+FFFD, else ValueError."""
     value = json.loads(bytes(block).decode("utf-8", "replace"))
     envelope = _table(_table(value).get("Envelope"))

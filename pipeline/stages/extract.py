@@ -29,7 +29,7 @@ from pipeline.stages.extract_archive import ExtractArchive
 from pipeline.stages.extract_list import ExtractList
 from pipeline.stages.extract_wat import ExtractWat
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = ("ada-url", "turbohtml")
 
 

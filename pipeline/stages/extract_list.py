@@ -66,7 +66,9 @@ class ExtractList:
             rows.url_sources.append(LIST)
             rows.sizes.append((row.width_px, row.height_px))
             rows.flags.append(row_flags(Chosen(url, LIST), texts, ()))
-            rows.texts.append(text_cells(texts))
+            rows.text_sources.append("")
+            rows.texts.append("")
+            rows.put_texts(len(rows.texts) - 1, text_cells(texts))
         gathered.end_row()
 
 

@@ -11,7 +11,7 @@ from pipeline.engine.units import Source, Unit
 from pipeline.pages.candidates import CandidateBatch, ElementDrops
 from pipeline.pages.columns import CandidateColumns, PageValues
 from pipeline.pages.image_elements import CandidateRules
-from pipeline.pages.page import Page
+from pipeline.pages.page import Page, SrcPage
 from pipeline.readers.framing import BadRegion, Record
 from pipeline.readers.reasons import Fault, PageDrop, Skip
 from pipeline.records import DEADLETTERS
@@ -82,7 +82,9 @@ class Gathered:
         )
         self._flush(BATCH_ROWS)
 
-    def add_page(self, page: Page, values: PageValues, flags: list[str], page_bytes: int) -> None:
+    def add_page(
+        self, page: Page | SrcPage, values: PageValues, flags: list[str], page_bytes: int
+    ) -> None:
         """Add a page's candidates and drops."""
         if self._images is None:
             raise ValueError("Gathered without rules takes no pages")

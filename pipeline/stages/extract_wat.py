@@ -9,9 +9,9 @@ from pipeline.engine import files
 from pipeline.engine.parts import Sink
 from pipeline.engine.units import Unit
 from pipeline.pages.columns import PageValues
-from pipeline.pages.consent_marks import page_signals
+from pipeline.pages.consent_marks import CONSENT_NAMES, page_signals
 from pipeline.pages.image_elements import CandidateRules
-from pipeline.pages.page import META_NAMES, ImageElement, Meta, Page
+from pipeline.pages.page import META_NAMES, ImageElement, Meta, Page, SrcPage
 from pipeline.readers.framing import BadRegion, Limits, Record
 from pipeline.readers.headers import bounded, record_time
 from pipeline.readers.reasons import Fault, Skip
@@ -20,7 +20,6 @@ from pipeline.readers.wat import Entities, WatPage, WatReader
 from pipeline.stages.extract_rows import LANGUAGE_CHARACTERS, Gathered, input_of
 
 HEADER_NAMES = frozenset({*SIGNAL_HEADERS, "content-language"})
-_NO_TEXT = ImageElement("img", {}, (), ())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,9 @@ class ExtractWat:
         """Read the unit's input, once, and write all of the unit's files."""
         source = input_of(unit)
         gathered = Gathered(source.name, sink, self.rules)
-        reader = WatReader(source.name, self.entities, META_NAMES, HEADER_NAMES)
+        has_only_links = set(self.rules.text_sources) <= {"alt", "title"}
+        meta_names = CONSENT_NAMES if has_only_links else META_NAMES
+        reader = WatReader(source.name, self.entities, meta_names, HEADER_NAMES)
         read = 0
         with files.open_read(source.path) as file:
             for found in read_records(file, self.limits):
@@ -58,12 +59,12 @@ class ExtractWat:
         page_url = join_url("", found.url.removeprefix("<").removesuffix(">"))
         if isinstance(page_url, DropReason):
             return Skip.PAGE_URL
-        page = self._page(found)
+        metas = tuple(map(Meta._make, found.metas))
         flags = ["warc_truncated"] if found.is_truncated else []
         if reader.is_unsure:
             flags.append("wat_entities_unknown")
         header = header_signals(lambda name: found.headers.get(name, ()), self.content_usage_keys)
-        signals = page_signals(header, page.metas)
+        signals = page_signals(header, metas)
         values = PageValues(
             page_url=page_url,
             page_lang=_language(found),
@@ -78,28 +79,29 @@ class ExtractWat:
             record_id=bounded(found.record_id.removeprefix("<").removesuffix(">")),
             record_date=record_time(found.date),
         )
-        gathered.add_page(page, values, flags, len(record.block))
+        gathered.add_page(self._page(found, metas), values, flags, len(record.block))
         return None
 
-    def _page(self, found: WatPage) -> Page:
+    def _page(self, found: WatPage, metas: tuple[Meta, ...]) -> Page | SrcPage:
         links = found.images[: self.max_images]
-        # Most images have no text: they are counted only, unless the page may name them elsewhere.
-        is_named = not set(self.rules.text_sources) <= {"alt", "title"}
+        bases = (found.base,) if found.base else ()
+        passed_over = len(found.images) - len(links)
+        if self.rules.text_sources == ("alt",):
+            srcs, alts = [link.url for link in links], [link.alt for link in links]
+            return SrcPage(bases, srcs, "alt", alts, passed_over)
         images = [
             ImageElement("img", {"src": link.url, "alt": link.alt, "title": link.title}, (), ())
-            if link.alt or link.title or is_named
-            else _NO_TEXT
             for link in links
         ]
         return Page(
             encoding="",
             language=None,
-            bases=(found.base,) if found.base else (),
-            metas=tuple(Meta(*meta) for meta in found.metas),
+            bases=bases,
+            metas=metas,
             license_href=None,
             images=tuple(images),
             twins={},
-            images_passed_over=len(found.images) - len(links),
+            images_passed_over=passed_over,
             captions=(),
             json_ld=(),
             is_cut=False,

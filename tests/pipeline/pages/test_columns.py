@@ -1,6 +1,6 @@
 import datetime
 
-from pipeline.pages.columns import CandidateColumns, PageValues
+from pipeline.pages.columns import CandidateColumns, PageValues, TextCells
 from pipeline.records import CANDIDATES
 
 
@@ -26,7 +26,16 @@ def test_no_rows_are_a_batch_of_the_schema() -> None:
     assert (batch.num_rows, batch.schema) == (0, CANDIDATES)
 
 
-def _add(columns: CandidateColumns, page: int, url: str | None, position: int) -> None:
+BOTH: TextCells = (("alt", "x", " x"), ("title", "y", None))
+
+
+def _add(
+    columns: CandidateColumns,
+    page: int,
+    url: str | None,
+    position: int,
+    texts: TextCells = BOTH,
+) -> None:
     rows = columns.rows
     rows.pages.append(page)
     rows.positions.append(position)
@@ -34,7 +43,9 @@ def _add(columns: CandidateColumns, page: int, url: str | None, position: int) -
     rows.url_sources.append("src")
     rows.sizes.append((10, None))
     rows.flags.append(("svg",))
-    rows.texts.append((("alt", "x", " x"), ("title", "y", None)))
+    rows.text_sources.append("")
+    rows.texts.append("")
+    rows.put_texts(len(rows.texts) - 1, texts)
 
 
 def test_rows_carry_the_values_of_their_page() -> None:
@@ -57,6 +68,22 @@ def test_rows_carry_the_values_of_their_page() -> None:
     assert rows[0]["optout"] == ["tdm:1"]
     assert rows[0]["record_date"] == datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.UTC)
     assert rows[0]["expect_sha256"] is rows[0]["expect_md5"] is None
+
+
+def test_each_row_has_its_own_texts() -> None:
+    columns = CandidateColumns()
+    page = columns.open_page(_values("https://a/"))
+    cells: list[TextCells] = [
+        (("title", "a", None),),
+        (("alt", "b", " b"), ("title", "c", None), ("aria-label", "d", "d ")),
+        (("alt", "e", None),),
+        (("alt", "f", None), ("title", "g", None)),
+    ]
+    for place, texts in enumerate(cells):
+        _add(columns, page, "https://a/i.jpg", place, texts)
+        _add(columns, page, None, place)
+    found = [row["texts"] for row in columns.to_batch().to_pylist()]
+    assert [tuple(tuple(text.values()) for text in texts) for texts in found] == cells
 
 
 def test_the_license_of_an_image_beats_that_of_its_page() -> None:

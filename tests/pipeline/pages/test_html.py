@@ -52,6 +52,35 @@ def test_the_encoding_has_an_order(body: bytes, charset: str | None, encoding: s
     assert _page(body, charset).encoding == encoding
 
 
+@pytest.mark.parametrize("label", ["gb2312", "iso-8859-1", "shift_jis", "koi8-r"])
+@pytest.mark.parametrize("text", ["图像说明文字" * 4, "größer überfließt " * 8])
+def test_a_page_of_utf8_under_another_label_is_utf8(label: str, text: str) -> None:
+    body = f'<meta charset={label}><img src=a alt="{text}">'.encode()
+    for page in (_page(body), _page(body, label), _page(body + "字".encode()[:2])):
+        assert (page.encoding, page.images[0].attributes["alt"]) == ("UTF-8", text)
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("gbk", "图像说明文字"),
+        ("big5", "圖像說明文字"),
+        ("shift_jis", "画像の説明文"),
+        ("euc-kr", "그림설명"),
+        ("koi8-r", "Картинка"),
+        ("windows-1252", "größer über"),
+    ],
+)
+def test_an_old_label_is_believed_where_the_bytes_are_no_utf8(label: str, text: str) -> None:
+    body = f'<meta charset={label}><img src=a alt="{text * 8}">'.encode(label)
+    assert _page(body).images[0].attributes["alt"] == text * 8
+
+
+def test_few_characters_prove_no_utf8() -> None:
+    body = b"<meta charset=iso-8859-2><img>" + "é".encode() * 15
+    assert _page(body).encoding == "ISO-8859-2"
+
+
 @pytest.mark.parametrize(("body", "encoding"), ENCODINGS)
 def test_the_encoding_is_that_of_the_public_suite(body: str, encoding: str) -> None:
     assert _page(body.encode("latin-1")).encoding.lower() == encoding.lower()

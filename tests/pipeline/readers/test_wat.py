@@ -167,11 +167,14 @@ def _indented(table: Any) -> str:
 
 
 @given(st.lists(st.tuples(*(st.text('{}",:[]\\ aIMG@/src', max_size=6),) * 3), max_size=5))
-def test_braces_in_texts_change_nothing(texts: list[tuple[str, str, str]]) -> None:
+def test_braces_in_texts_and_escaped_slashes_change_nothing(
+    texts: list[tuple[str, str, str]],
+) -> None:
     links = [image(url, alt, **{key or "title": "t", "title": "x"}) for url, alt, key in texts]
     table = make_json(links)
     layouts = (None, (",", ":"), (" , ", " : "))
-    for each in (*(json.dumps(table, separators=each) for each in layouts), _indented(table)):
+    written = [*(json.dumps(table, separators=each) for each in layouts), _indented(table)]
+    for each in (*written, *(text.replace("/", r"\/") for text in written)):
         found = page_of(wat_record(each.encode())).images
         assert [(link.url, link.alt, link.title) for link in found] == [
             (link["url"], link["alt"], link["title"]) for link in links

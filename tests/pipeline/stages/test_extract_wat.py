@@ -199,20 +199,27 @@ def as_wat(images: Iterable[Img], base: str | None, url: str) -> bytes:
 @settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(pages=st.lists(st.tuples(IMAGES, BASES), min_size=1, max_size=3))
+@given(
+    pages=st.lists(st.tuples(IMAGES, BASES), min_size=1, max_size=3),
+    sources=st.sampled_from([("alt",), ("alt", "title")]),
+    rule=st.sampled_from(["src", "best", "largest"]),
+)
 def test_wat_files_give_what_their_pages_give_by_src(
-    pages: list[tuple[list[Img], str | None]], plain_engine: Any
+    pages: list[tuple[list[Img], str | None]],
+    sources: tuple[str, ...],
+    rule: str,
+    plain_engine: Any,
 ) -> None:
     urls = [f"http://site.example/dir/{number}" for number in range(len(pages))]
-    rules: dict[str, Any] = {"url_rule": "src", "text_sources": ("alt", "title")}
     warc, wat = (
         extract(
             plain_engine,
             zipped(*(make(*page, url) for page, url in zip(pages, urls, strict=True))),
             kind=kind,
-            **rules,
+            text_sources=sources,
+            url_rule=url_rule,
         )
-        for kind, make in (("warc", as_warc), ("wat", as_wat))
+        for kind, make, url_rule in (("warc", as_warc, "src"), ("wat", as_wat, rule))
     )
     assert wat.unit.rows_in == sum(len(images) for images, _ in pages)
     same = ("url", "texts", "url_source", "page_url", "position", "flags")
