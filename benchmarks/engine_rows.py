@@ -94,10 +94,9 @@ class MadeUpWeb(WebKernel):
         pairs = tables["pair"].combine_chunks()
         refused = self._refused(pairs)
         urls = pairs["target"].unique()
-        settled = settle(pairs, refused, _outcomes(urls, sink) if len(urls) else _NONE)
-        for role, table in (("part", settled.part), ("lost", settled.lost)):
-            for batch in table.to_batches():
-                sink.write(batch, role)
+        for settled in settle(pairs, refused, _outcomes(urls, sink) if len(urls) else _NONE):
+            sink.write(settled.part)
+            sink.write(settled.lost, "lost")
         sink.write(pa.RecordBatch.from_pylist([], schema=HOSTS), "hosts")
         sink.note("reused", 0)
         sink.note("retryable", 0)

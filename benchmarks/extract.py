@@ -21,14 +21,8 @@ from typing import Any, Literal, cast
 
 import turbohtml
 
-from benchmarks.extract_data import (
-    hostile_pages,
-    load_pages,
-    make_pages,
-    repeated,
-    write_warc,
-    write_wat,
-)
+from benchmarks.extract_archives import write_warc, write_wat
+from benchmarks.extract_data import hostile_pages, load_pages, make_pages, repeated
 from benchmarks.extract_peers import bare_loop, cc2dataset_wat, metaclip_warc, plain_warc
 from benchmarks.extract_yield import yields
 from benchmarks.harness import alternate, cpu_seconds, report, run

@@ -1,18 +1,16 @@
-"""Pages, real or made, as WARC and WAT files."""
+"""Pages for `benchmarks.extract`, real, made or hostile."""
 
-import gzip
 import hashlib
 import html
 import json
 import pathlib
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from benchmarks.harness import MissingError, need
+from benchmarks.harness import MissingError
 from pipeline.pages.image_url import STRONG_LAZY
 
-DATE = "2024-05-06T07:08:09Z"
 SUFFIXES = (".html", ".htm")
 _ALT = re.compile(rb"""(\balt=["'])(?=[^"'])""")
 WORDS = re.findall(
@@ -76,91 +74,6 @@ def _page(number: int, scale: int) -> bytes:
             f"<p>{' '.join(text[n * 5 : n * 5 + 60])}</p></div>"
         )
     return "\n".join(parts).encode()
-
-
-def page_url(name: str) -> str:
-    """Return the URL under which a page is put into archives."""
-    return f"http://pages.example/{name}"
-
-
-def write_warc(path: pathlib.Path, pages: Iterable[tuple[str, bytes]]) -> None:
-    """Write an archive as Common Crawl does: request, response and metadata of each page."""
-    with path.open("wb") as file:
-        for name, body in pages:
-            head = (
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nX-Crawl-Content-Encoding: gzip\r\n"
-            )
-            block = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-            url = page_url(name)
-            request = b"GET / HTTP/1.1\r\nHost: pages.example\r\n\r\n"
-            file.write(_member("request", url, "application/http; msgtype=request", request))
-            file.write(_member("response", url, "application/http; msgtype=response", block))
-            file.write(_member("metadata", url, "application/warc-fields", b"fetchTimeMs: 1\r\n"))
-
-
-def write_wat(path: pathlib.Path, pages: Iterable[tuple[str, bytes]]) -> None:
-    """Write what Common Crawl derives from such an archive."""
-    with path.open("wb") as file:
-        for name, body in pages:
-            found = _wat_json(page_url(name), body)
-            text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-            block = text.encode("utf-8", "replace")
-            file.write(_member("metadata", page_url(name), "application/json", block))
-
-
-def _member(kind: str, url: str, content_type: str, block: bytes) -> bytes:
-    sha1 = hashlib.sha1(block, usedforsecurity=False).hexdigest()
-    head = (
-        f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Date: {DATE}\r\n"
-        f"WARC-Record-ID: <urn:uuid:{sha1[:8]}-0000-4000-8000-{sha1[8:20]}>\r\n"
-        f"Content-Length: {len(block)}\r\nContent-Type: {content_type}\r\n"
-        f"WARC-Block-Digest: sha1:{sha1}\r\nWARC-Target-URI: {url}\r\n\r\n"
-    )
-    return gzip.compress(head.encode() + block + b"\r\n\r\n", 6, mtime=0)
-
-
-_LINKS = {"a": "href", "img": "src", "link": "href", "script": "src", "form": "action"}
-
-
-def _wat_json(url: str, body: bytes) -> dict[str, object]:
-    parser = need("selectolax.lexbor", "selectolax").LexborHTMLParser(body)
-    metas = [node.attributes for node in parser.css("meta")]
-    links = []
-    for node in parser.css("a[href], img[src]"):
-        attributes = {name: value or "" for name, value in node.attributes.items()}
-        name = _LINKS[node.tag]
-        link = {"path": f"{node.tag.upper()}@/{name}", "url": attributes[name]}
-        if node.tag == "a":
-            link["text"] = node.text(strip=True)[:200]
-        link |= {k: attributes[k] for k in ("alt", "title", "rel", "target") if k in attributes}
-        links.append(link)
-    head = {
-        "Title": (parser.css_first("title") or parser.root).text()[:200],
-        "Metas": [{k: v or "" for k, v in meta.items()} for meta in metas],
-        "Link": [dict(node.attributes) for node in parser.css("link")],
-        "Scripts": [{"url": node.attributes["src"]} for node in parser.css("script[src]")],
-    }
-    response = {
-        "Response-Message": {"Version": "HTTP/1.1", "Status": "200", "Reason": "OK"},
-        "Headers": {"Content-Type": "text/html", "Server": "nginx", "Date": DATE},
-        "HTML-Metadata": {"Head": head, "Links": links},
-        "Entity-Digest": "sha1:AAAA",
-    }
-    header = {
-        "WARC-Type": "response",
-        "WARC-Target-URI": url,
-        "WARC-Date": DATE,
-        "WARC-Record-ID": "<urn:uuid:00000000-0000-0000-0000-000000000001>",
-        "Content-Type": "application/http; msgtype=response",
-    }
-    return {
-        "Container": {"Filename": "made.warc.gz", "Compressed": True, "Offset": "0"},
-        "Envelope": {
-            "Format": "WARC",
-            "WARC-Header-Metadata": header,
-            "Payload-Metadata": {"HTTP-Response-Metadata": response},
-        },
-    }
 
 
 def repeated(pages: dict[str, bytes], times: int) -> Iterator[tuple[str, bytes]]:

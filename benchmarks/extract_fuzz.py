@@ -16,7 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.extract_data import make_pages, write_warc, write_wat
+from benchmarks.extract_archives import write_warc, write_wat
+from benchmarks.extract_data import make_pages
 from filters.consent.content_usage import disallowed
 from filters.consent.robots_tag import directives
 from pipeline.pages.candidates import CandidateBatch, ElementDrops

@@ -65,29 +65,33 @@ def _warcio_pages(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
                 )
 
 
-def cc2dataset_wat(path: pathlib.Path) -> list[tuple[str, str, str]]:
-    """Return (URL, alt, uid) as cc2dataset's rule does: FastWARC, simdjson, urljoin, md5."""
+def cc2dataset_wat(path: pathlib.Path) -> list[tuple[str, str, str, str, str]]:
+    """Return cc2dataset's rows (uid, URL, alt, archive, page): FastWARC, simdjson, urljoin, md5."""
     fastwarc = need("fastwarc.warc", "fastwarc")
     load = need("simdjson", "pysimdjson").loads
-    pairs: list[tuple[str, str, str]] = []
+    rows: list[tuple[str, str, str, str, str]] = []
     kind = fastwarc.WarcRecordType.metadata
     with path.open("rb") as file:
         for record in fastwarc.ArchiveIterator(file, record_types=kind, parse_http=False):
-            payload = load(record.reader.read())["Envelope"]["Payload-Metadata"]
-            found = payload.get("HTTP-Response-Metadata", {}).get("HTML-Metadata")
+            whole = load(record.reader.read())
+            envelope, archive = whole["Envelope"], whole["Container"]["Filename"]
+            response = envelope["Payload-Metadata"].get("HTTP-Response-Metadata", {})
+            found = response.get("HTML-Metadata")
             if not found or "Links" not in found:
                 continue
-            url = found.get("Head", {}).get("Base") or record.headers["WARC-Target-URI"]
+            page = base = envelope["WARC-Header-Metadata"]["WARC-Target-URI"]
+            if "Base" in found.get("Head", {}):
+                base = urljoin(page, found["Head"]["Base"])
             for link in found["Links"]:
                 if link.get("path") != "IMG@/src" or not link.get("alt"):
                     continue
                 src, alt = link["url"], link["alt"]
                 if not src.startswith(("http://", "https://")):
-                    src = urljoin(url, src)
-                if src.startswith("http"):
+                    src = urljoin(base, src)
+                if src.startswith(("http://", "https://")):
                     uid = hashlib.md5((alt + src).encode(), usedforsecurity=False).hexdigest()
-                    pairs.append((src, alt, uid))
-    return pairs
+                    rows.append((uid, src, alt, archive, page))
+    return rows
 
 
 def bare_loop(path: pathlib.Path) -> list[Pair]:

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 import pyarrow.parquet as pq
 
-from benchmarks.extract_data import page_url, write_warc
+from benchmarks.extract_archives import page_url, write_warc
 from benchmarks.harness import need
 from filters.urls.tracking_pixel import declared_size, tracker
 from filters.urls.url_key import join_url

@@ -1,6 +1,7 @@
 """What a run would do and cost, from what is committed and from the size of its inputs."""
 
 import dataclasses
+import math
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ STAGES = ("extract", "match", "preselect", "fetch", "dedup", "balance", "shards"
 MEMORY_SHARE = 0.8
 """Share of the free memory that a run may need."""
 SHUFFLE_MEMORY = 4.9
-"""Bytes of this process per byte that a shuffle sends through it (measured, Beam 2.77.0)."""
+"""Bytes of a process per byte that a shuffle sends through it (measured, Beam 2.77.0). Below a
+local ROOT rows wait in files, and none holds more than a bucket."""
 BASE_BYTES = 400 << 20
 """Of a process that has loaded Beam, pyarrow and a query automaton; measured."""
 
@@ -157,6 +159,7 @@ def predict(
     missing: MissingStep | None,
     inputs: Sequence[Unit],
     root: str,
+    bucket_bytes: int,
     sampled: Mapping[str, Rate] | None = None,
     workers: int = 0,
     has_dataset: bool = False,
@@ -169,13 +172,15 @@ def predict(
         missing: the step at which they end; None if all but `shards` are there.
         inputs: the run's input files.
         root: ROOT, whose disk is looked at.
+        bucket_bytes: of a shuffle's bucket.
         sampled: rates by stage that these inputs gave.
         workers: processes that a long stage would start.
         has_dataset: whether `shards` is done, too.
     """
+    most_bytes = bucket_bytes if files.is_local(root) else math.inf
     made = [
         _with_workers(stage, workers)
-        for stage in _predict(stages, records, missing, inputs, sampled or {})
+        for stage in _predict(stages, records, missing, inputs, most_bytes, sampled or {})
     ]
     if has_dataset and made[-1].stage == "shards":
         rows = made[-1].rows_in
@@ -188,6 +193,7 @@ def _predict(
     records: Sequence[StageRecord],
     missing: MissingStep | None,
     inputs: Sequence[Unit],
+    most_bytes: float,
     sampled: Mapping[str, Rate],
 ) -> Iterator[StagePlan]:
     input_mib = sum(unit.input_bytes for unit in inputs) / (1 << 20)
@@ -203,7 +209,7 @@ def _predict(
         rows_in = rows if stage == "extract" or here is None else here.rows_in or rows
         rate = sampled.get(stage, RATES[stage])
         basis = "sampled" if stage in sampled else "estimated"
-        yield _estimated(stage, rows_in, here, rate, basis)
+        yield _estimated(stage, rows_in, here, most_bytes, rate, basis)
         rows = rows_in * rate.kept
 
 
@@ -241,7 +247,7 @@ def _with_workers(stage: StagePlan, workers: int) -> StagePlan:
 
 
 def _estimated(
-    stage: str, rows: float, missing: MissingStep | None, rate: Rate, basis: str
+    stage: str, rows: float, missing: MissingStep | None, most_bytes: float, rate: Rate, basis: str
 ) -> StagePlan:
     shuffled = round(rows * rate.shuffle_bytes)
     out = rows * rate.kept
@@ -253,7 +259,7 @@ def _estimated(
         rows_in=round(out if stage == "extract" else rows),
         rows_out=round(out),
         shuffle_bytes=shuffled,
-        memory_bytes=round(BASE_BYTES + SHUFFLE_MEMORY * shuffled),
+        memory_bytes=round(BASE_BYTES + SHUFFLE_MEMORY * min(shuffled, most_bytes)),
         disk_bytes=round(out * rate.disk_bytes),
         cpu_seconds=round(rate.start_seconds + rows * rate.cpu_seconds, 1),
         basis=basis,
@@ -267,9 +273,10 @@ def _refusals(stages: Sequence[StagePlan], root: str) -> Iterator[str]:
             yield (
                 f"{stage.stage}: about {bytes_text(stage.memory_bytes)} of memory for a shuffle of "
                 f"{bytes_text(stage.shuffle_bytes)}, {bytes_text(limit)} may be used here: give "
-                "the run fewer inputs, or a machine with more memory"
+                "the run fewer inputs, a local root, or a machine with more memory"
             )
-    needed = sum(stage.disk_bytes for stage in stages)
+    waiting = max((stage.shuffle_bytes for stage in stages), default=0)
+    needed = sum(stage.disk_bytes for stage in stages) + waiting
     free = _free_bytes(root)
     if free is not None and needed > free:
         yield (

@@ -146,6 +146,7 @@ def make_plan(
         missing=missing,
         inputs=units,
         root=root,
+        bucket_bytes=settings.engine.bucket_bytes,
         sampled=_sampled(loaded, queries, units, blocked) if piloted else None,
         workers=0 if mode == "memory" else worker_count(settings.engine),
         has_dataset=missing is None and is_of(standing, loaded, engine.records),

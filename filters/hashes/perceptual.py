@@ -23,6 +23,10 @@ GRAPHIC = 2
 GRAY = 4
 """Without colour."""
 
+STRIP_ROWS = 64
+"""Of the made-up images that are made at once; whole planes of 32 bits would be the most that a
+process of `fetch` ever holds."""
+
 HASH_VERSIONS = {
     "0c6219861dfe4df35602d0ce8f2ef9ba16f61b414711787d3a8baaa8b42f9edf": "ow1/p12",
     "c0e3418e5cf5ade666b313ff1a69603f6920e788c3942dca8efc61b193dbeb76": "ow1/p13",
@@ -142,14 +146,16 @@ def self_test() -> str:
 def sample_image(width_px: int, height_px: int) -> Image.Image:
     """Return the made-up image W(w, h), a disc on ramps under a chequered texture."""
     x = np.arange(width_px, dtype=np.int32)[None, :]
-    y = np.arange(height_px, dtype=np.int32)[:, None]
     radius = min(width_px, height_px) // 4
-    disc = (x - width_px // 3) ** 2 + (y - height_px // 2) ** 2 < radius**2
-    red = (255 * x // (width_px - 1) + np.int32(96) * disc) % 256
-    green = np.broadcast_to(255 * y // (height_px - 1), red.shape)
-    blue = 160 * ((x // 16 + y // 16) % 2) + (7 * x + 13 * y + x * y // 5) % 64
-    # In levels before they are joined: this image is the most that a process of `fetch` makes.
-    return Image.fromarray(np.dstack([plane.astype(np.uint8) for plane in (red, green, blue)]))
+    pixels = np.empty((height_px, width_px, 3), np.uint8)
+    for top in range(0, height_px, STRIP_ROWS):
+        strip = pixels[top : top + STRIP_ROWS]
+        y = np.arange(top, top + len(strip), dtype=np.int32)[:, None]
+        disc = (x - width_px // 3) ** 2 + (y - height_px // 2) ** 2 < radius**2
+        strip[..., 0] = (255 * x // (width_px - 1) + np.int32(96) * disc) % 256
+        strip[..., 1] = 255 * y // (height_px - 1)
+        strip[..., 2] = 160 * ((x // 16 + y // 16) % 2) + (7 * x + 13 * y + x * y // 5) % 64
+    return Image.fromarray(pixels)
 
 
 def phash_bits(square: NDArray[np.uint8]) -> bytes:

@@ -127,12 +127,16 @@ class Driver:
             max_error_rate=self.settings.max_error_rate,
             bucket_bytes=self.settings.bucket_bytes,
             batch_rows=self.settings.batch_rows,
+            spills=files.is_local(self.root) and "runner" not in self.options,
         )
         if isinstance(step, ShuffleStep):
             buckets = [number for number, unit in enumerate(state.wanted) if unit not in done]
             if buckets or state.sent() is None:
                 workers = self._workers(state.units, buckets=len(buckets))
-                self._beam(job, workers, state.units, buckets=buckets)
+                try:
+                    self._beam(job, workers, state.units, buckets=buckets)
+                finally:  # whoever still writes, after an error, cannot commit any more
+                    files.sweep(files.join(self.root, state.folder))
             return
         todo = [unit for unit in state.units if unit.id not in done]
         if todo and self._may_try(todo):

@@ -11,6 +11,7 @@ import io
 import os
 import pathlib
 import shutil
+import tempfile
 from typing import IO, Any, cast
 
 from manifests.base import storage
@@ -26,6 +27,7 @@ __all__ = [
     "open_read",
     "read_bytes",
     "remove",
+    "scratch_file",
     "sha256_of",
     "size_bytes",
     "sweep",
@@ -36,6 +38,8 @@ __all__ = [
 OF_BEAM = ("gs://", "hdfs://")
 """Not `s3://`: each call of Beam 2.77 makes a client, 0.1 CPU-s, and empty files fail."""
 READ_BYTES = 1 << 20
+TEMPORARY = "unnamed.tmp-"
+"""How names of files begin that nothing refers to; those of `NewFile`, too."""
 WEB_TIMEOUT_SECONDS = 60
 WEB_TRIES = 5
 """With pauses that double between: half a minute in all."""
@@ -88,10 +92,19 @@ def remove(path: str) -> None:
         _beam().delete([path])
 
 
+def scratch_file(folder: str) -> IO[bytes]:
+    """Open a new file, with a name of its own, in a local folder; it lasts until `sweep`."""
+    make_folder(folder)
+    return cast(IO[bytes], tempfile.NamedTemporaryFile(prefix=TEMPORARY, dir=folder, delete=False))
+
+
 def sweep(folder: str) -> None:
-    """Remove what killed attempts left half written in a local folder that nobody writes to."""
+    """Remove scratch files, and what killed attempts left half written, in a local folder.
+
+    Nobody may be writing to it.
+    """
     if is_local(folder):
-        for path in pathlib.Path(folder).glob("unnamed.tmp-*"):
+        for path in pathlib.Path(folder).glob(f"{TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
 

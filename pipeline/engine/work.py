@@ -1,7 +1,7 @@
 """Do one unit and commit it: called by Beam's workers, and by tests' plain loop. No Beam here."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ def reduce_bucket(
     spec: str,
     bucket: int,
     unit: Unit,
-    tables: Mapping[str, pa.Table],
+    tables: MutableMapping[str, pa.Table],
     root: str,
     max_error_rate: float = MAX_ERROR_RATE,
 ) -> UnitRecord:
@@ -44,12 +44,13 @@ def reduce_bucket(
         spec: its digest.
         bucket: the number of the bucket.
         unit: its unit: the id with the generation, no sources.
-        tables: the bucket's rows by tag, in any order; tags without rows may be absent.
+        tables: the bucket's rows by tag, in any order; tags without rows may be absent. It is
+            emptied, so that rows in any order are freed once they are sorted.
         root: ROOT of the run.
         max_error_rate: share of rows that may end in an unexpected exception.
     """
     ordered = {
-        tag: in_order(tables.get(tag, schema.empty_table()), step.sort_keys[tag])
+        tag: in_order(tables.pop(tag, schema.empty_table()), step.sort_keys[tag])
         for tag, schema in step.schemas.items()
     }
     with _sink(step, spec, unit, root) as sink:

@@ -113,7 +113,7 @@ class LocateKernel:
             if self.keeps_missing and verdict.reason is DropReason.NOT_IN_ARCHIVE
         ]
         if missing:
-            sink.write(_one_batch(pairs.select(MATCHED.names).take(pa.array(missing))), "missing")
+            sink.write(one_batch(pairs.select(MATCHED.names).take(pa.array(missing))), "missing")
         for row in missing:
             del verdicts[row]
         sink.rows_in(pairs.num_rows - pending.num_rows - len(missing))
@@ -212,6 +212,12 @@ def dropped(pairs: pa.Table, verdicts: Mapping[int, Drop]) -> pa.RecordBatch:
     )
 
 
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """Return the rows of a table as one batch."""
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
 def _marked(column: pa.ChunkedArray) -> dict[int, list[str]]:
     """Return the opt-out marks of the rows that have any."""
     rows = np.flatnonzero(pc.list_value_length(column).to_numpy())
@@ -231,7 +237,7 @@ def _located(pairs: pa.Table, found: pa.Table, keep: pa.Array) -> pa.RecordBatch
         "fetched_at": right["record_date"],
     }
     arrays = [left[name] for name in MATCHED.names] + list(columns.values())
-    return _one_batch(pa.Table.from_arrays(arrays, schema=LOCATED))
+    return one_batch(pa.Table.from_arrays(arrays, schema=LOCATED))
 
 
 def _next_hop(
@@ -254,9 +260,4 @@ def _next_hop(
     redirects = pc.add(taken["redirects"], pa.scalar(1, pa.int8()))
     urls = pa.array(list(targets.values()), pa.string())
     arrays = [*(taken[name] for name in MATCHED.names), urls, redirects]
-    return _one_batch(pa.Table.from_arrays(arrays, schema=PENDING)), lost
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    return one_batch(pa.Table.from_arrays(arrays, schema=PENDING)), lost

@@ -1,7 +1,7 @@
 """What became of each URL of a bucket, and what that means for its pairs."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from filters.verdict import Drop, DropReason
 from pipeline.engine.parts import Sink, read_batches
 from pipeline.engine.units import Unit
-from pipeline.fetch.locate import dropped
+from pipeline.fetch.locate import dropped, one_batch
 from pipeline.records import FETCHED, MATCHED
 from pipeline.visit.outcome import RETRYABLE
 
@@ -68,45 +68,56 @@ LAST = "lost-last"
 _RETRYABLE = pa.array(sorted(reason.value for reason in RETRYABLE))
 
 
+SETTLED_ROWS = 1_024
+"""Pairs that are settled at once: what is looked up and copied of them is held for no more."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settled:
-    """The pairs of a bucket, each in one of both."""
+    """Some pairs of a bucket, each in one of both."""
 
-    part: pa.Table
+    part: pa.RecordBatch
     """`FETCHED`, sorted by pair id."""
-    lost: pa.Table
+    lost: pa.RecordBatch
     """`LOST`, sorted by pair id."""
 
 
-def settle(pairs: pa.Table, refused: pa.Table, outcomes: pa.Table) -> Settled:
-    """Give each pair the outcome of its URL.
+def settle(pairs: pa.Table, refused: pa.Table, outcomes: pa.Table) -> Iterator[Settled]:
+    """Give each pair the outcome of its URL, and yield them in the order of their ids.
 
     Args:
         pairs: `WAITING`.
         refused: pair_id, reason and value of those that are dropped whatever their URL gave.
         outcomes: `OUTCOMES`, each target of the other pairs once.
     """
-    index = pc.index_in(pairs["target"], value_set=outcomes["url"].combine_chunks())
-    found = outcomes.take(index)
-    own = pc.index_in(pairs["pair_id"], value_set=refused["pair_id"].combine_chunks())
+    order = pc.sort_indices(pairs["pair_id"])
+    of_url = pc.index_in(pairs["target"], value_set=outcomes["url"].combine_chunks())
+    of_pair = pc.index_in(pairs["pair_id"], value_set=refused["pair_id"].combine_chunks())
+    for start in range(0, len(order), SETTLED_ROWS):
+        rows = order[start : start + SETTLED_ROWS]
+        own = refused.take(of_pair.take(rows))
+        yield _settled(pairs.take(rows), own, outcomes.take(of_url.take(rows)))
+
+
+def _settled(pairs: pa.Table, own: pa.Table, found: pa.Table) -> Settled:
+    """Return pairs with the outcomes of their URLs, or their own reasons: of both a row a pair."""
     mismatch = _mismatches(pairs, found)
-    reason = pc.coalesce(
-        refused["reason"].take(own), mismatch["reason"], found["reason"].combine_chunks()
-    )
-    value = pc.coalesce(
-        refused["value"].take(own), mismatch["value"], found["value"].combine_chunks()
+    reason, value = (
+        pc.coalesce(*(table[name].combine_chunks() for table in (own, mismatch, found)))
+        for name in ("reason", "value")
     )
     keep = pc.is_null(reason)
-    part = _typed(_columns(FETCHED, pairs, found).filter(keep), FETCHED)
-    redirects = pc.coalesce(found["redirects"], pairs["redirects"])
     columns = {
         **{name: pairs[name] for name in WAITING.names},
-        "redirects": redirects,
+        "redirects": pc.coalesce(found["redirects"], pairs["redirects"]),
         "reason": reason,
         "value": value,
     }
     lost = pa.Table.from_arrays([columns[name] for name in LOST.names], schema=LOST)
-    return Settled(_by_id(part), _by_id(lost.filter(pc.invert(keep))))
+    return Settled(
+        one_batch(_typed(_columns(FETCHED, pairs, found).filter(keep), FETCHED)),
+        one_batch(lost.filter(pc.invert(keep))),
+    )
 
 
 def retryable(lost: pa.Table | pa.RecordBatch) -> pa.Array:
@@ -222,10 +233,6 @@ def _mismatches(pairs: pa.Table, found: pa.Table) -> pa.Table:
         values = pc.if_else(pc.and_(differs, pc.is_null(reasons)), text, values)
         reasons = pc.if_else(differs, DropReason.HASH_MISMATCH.value, reasons)
     return pa.table({"reason": reasons, "value": values})
-
-
-def _by_id(table: pa.Table) -> pa.Table:
-    return table.take(pc.sort_indices(table["pair_id"])).combine_chunks()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from pipeline.fetch.asking.kept import take_copied, take_kept
 from pipeline.fetch.asking.store import Store, md5_targets, tasks_of
 from pipeline.fetch.collect import Blocked
 from pipeline.fetch.journal import Journal, crash_notes
+from pipeline.fetch.locate import one_batch
 from pipeline.fetch.outcomes import (
     HOSTS,
     OUTCOMES,
@@ -37,6 +38,8 @@ from pipeline.fetch.settings import FetchSettings
 from pipeline.records import MATCHED
 from pipeline.visit.pace import lane_of, priority
 
+ASKED = ["target", "prio", "redirects", "expect_md5"]
+"""Columns of `WAITING` that asking needs; the others are not copied for it."""
 _KEY_BYTES = 8
 _TOLD: dict[str, tuple[str, Callable[[pa.Table], pa.Table]]] = {
     "known-part": ("known", known_outcomes),
@@ -76,7 +79,7 @@ class WebKernel:
         """Ask what is not known, and give each pair its image or reason."""
         pairs = tables["pair"].combine_chunks()
         refused = self._refused(pairs)
-        asked = pairs.filter(
+        asked = pairs.select(ASKED).filter(
             pc.invert(pc.is_in(pairs["pair_id"], value_set=refused["pair_id"].combine_chunks()))
         )
         with contextlib.ExitStack() as stack:
@@ -102,16 +105,17 @@ class WebKernel:
                 ask_hosts(tasks, store, self.consent, self._stays)
         known = without_blocked(known.select(OUTCOMES.names).cast(OUTCOMES), self.blocked)
         outcomes = pa.concat_tables([*journal.saved, known])
-        settled = settle(pairs, refused, outcomes)
-        for role, table in (("part", settled.part), ("lost", settled.lost)):
-            for batch in table.to_batches():
-                sink.write(batch, role)
+        again = 0
+        for settled in settle(pairs, refused, outcomes):
+            sink.write(settled.part)
+            sink.write(settled.lost, "lost")
+            again += retryable(settled.lost).true_count
         sink.write(pa.RecordBatch.from_pylist(journal.facts, schema=HOSTS), "hosts")
         sink.note("reused", known.num_rows)
-        sink.note("retryable", int(pc.sum(retryable(settled.lost)).as_py() or 0))
+        sink.note("retryable", again)
 
     def _packet(self, tag: str, table: pa.Table | pa.RecordBatch, column: str) -> Packet:
-        batch = table if isinstance(table, pa.RecordBatch) else _one_batch(table)
+        batch = table if isinstance(table, pa.RecordBatch) else one_batch(table)
         return Packet(tag, self.url_buckets(batch[column]), batch)
 
     def url_buckets(self, urls: pa.Array) -> NDArray[np.int64]:
@@ -204,8 +208,3 @@ def waiting_rows(batch: pa.RecordBatch, seed: int) -> pa.RecordBatch:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)

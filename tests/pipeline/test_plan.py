@@ -23,7 +23,14 @@ def unit(size: int) -> Unit:
 
 def fresh(input_bytes: int, root: str = "/nowhere/root") -> Plan:
     missing = MissingStep(stage="extract", units_to_do=1, units_to_reuse=0, rows_in=None)
-    return predict(STAGES, [], missing=missing, inputs=[unit(input_bytes)], root=root)
+    return predict(
+        STAGES,
+        [],
+        missing=missing,
+        inputs=[unit(input_bytes)],
+        root=root,
+        bucket_bytes=64 << 20,
+    )
 
 
 def test_each_stage_gets_the_rows_that_the_one_before_gives() -> None:
@@ -47,9 +54,15 @@ def test_a_run_beyond_the_memory_is_refused_with_numbers_and_a_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(plan, "available_bytes", lambda: 2 << 30)
-    fresh(1 << 20).refuse()
+    fresh(1 << 20, "s3://bucket/root").refuse()
     with pytest.raises(RefusedError, match=r"dedup: about .* GiB of memory .* 1.6 GiB may be used"):
-        fresh(100 << 30).refuse()
+        fresh(100 << 30, "s3://bucket/root").refuse()
+
+
+def test_below_a_local_root_a_shuffle_takes_the_memory_of_a_bucket_at_most() -> None:
+    large, larger = fresh(100 << 30).stages, fresh(1000 << 30).stages
+    assert [stage.memory_bytes for stage in large] == [stage.memory_bytes for stage in larger]
+    assert max(stage.memory_bytes for stage in larger) < 1 << 30
 
 
 def test_a_run_beyond_the_disk_is_refused(

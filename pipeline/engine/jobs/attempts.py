@@ -35,6 +35,8 @@ class Job:
     max_error_rate: float
     bucket_bytes: int
     batch_rows: int
+    spills: bool = False
+    """Whether a shuffle's rows wait in files of the step's directory, not in the runner."""
     version: str = __version__
     """That of the driver."""
 

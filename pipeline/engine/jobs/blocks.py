@@ -20,8 +20,8 @@ CODEC = pa.Codec("zstd", 1)
 """Rows of texts and URLs pass through the driver in a fifth of their bytes, at 0.5 GB a second."""
 BLOCK_BYTES = 1 << 20
 """A block is cut in two while it is larger and has two rows; Beam flushes at 10 MB (read)."""
-HELD_BYTES = 64 << 20
-"""Rows that an emitter holds before it packs them, which bounds its memory."""
+HELD_BYTES = 16 << 20
+"""Rows that an emitter holds before it packs them, which takes a sorted copy of them."""
 
 
 def pack(
@@ -49,7 +49,7 @@ def pack(
         held_bytes += packet.batch.nbytes
         if held_bytes >= HELD_BYTES:
             sequence = yield from _flush(held, unit, sorted(schemas), sent, sequence)
-            held, held_bytes = {}, 0
+            held_bytes = 0
     yield from _flush(held, unit, sorted(schemas), sent, sequence)
 
 
@@ -99,19 +99,20 @@ def _check(packet: Packet, schemas: Mapping[str, pa.Schema], buckets: int) -> No
 
 
 def _flush(
-    held: Mapping[str, Sequence[Packet]],
+    held: dict[str, list[Packet]],
     unit: str,
     tags: Sequence[str],
     sent: Mapping[str, NDArray[np.int64]],
     sequence: int,
 ) -> Generator[tuple[int, bytes], None, int]:
-    for tag, packets in held.items():
-        buckets = np.concatenate([packet.buckets for packet in packets])
+    """Yield the blocks of what is held, and hold it no more."""
+    for tag in tuple(held):
+        buckets = np.concatenate([packet.buckets for packet in held[tag]])
         narrow = buckets.astype(np.min_scalar_type(len(sent[tag])))  # sorts 6 times as fast
         order = np.argsort(narrow, kind="stable")
         counts = np.bincount(buckets, minlength=len(sent[tag]))
-        rows = pa.Table.from_batches([packet.batch for packet in packets]).take(pa.array(order))
-        batch = next(iter(rows.combine_chunks().to_batches()), packets[0].batch)
+        # No name is left for the rows as they came: they are freed before the copy is made.
+        batch = pa.concat_batches([packet.batch for packet in held.pop(tag)]).take(pa.array(order))
         start = 0
         for bucket in np.flatnonzero(counts).tolist():
             for part in _cut(batch.slice(start, int(counts[bucket]))):

@@ -1,5 +1,6 @@
 """The Beam job of a shuffle step: units emit packed blocks, each bucket is reduced by one call."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -10,6 +11,7 @@ from pipeline.engine import files
 from pipeline.engine.jobs.attempts import Job, packed_path
 from pipeline.engine.jobs.blocks import pack, unpack
 from pipeline.engine.jobs.map_job import as_elements
+from pipeline.engine.jobs.spill import open_spill, read_spilled
 from pipeline.engine.stage_dir import bucket_ids, generation, sent_path
 from pipeline.engine.steps import ShuffleStep
 from pipeline.engine.units import Unit, canonical_json
@@ -72,10 +74,13 @@ class _Emit(beam.DoFn):
         blocks.clear()  # of an attempt before
         sent = {tag: np.zeros(step.buckets, np.int64) for tag in step.schemas}
         packed_bytes = 0
-        for bucket, block in pack(step.kernel.emit(unit), unit.id, step.schemas, sent):
-            packed_bytes += len(block)
-            if bucket in self._buckets:
-                blocks.append((bucket, block))
+        folder = files.join(self._job.root, self._job.folder)
+        spill = open_spill(folder) if self._job.spills else contextlib.nullcontext(bytes)
+        with spill as put:
+            for bucket, block in pack(step.kernel.emit(unit), unit.id, step.schemas, sent):
+                packed_bytes += len(block)
+                if bucket in self._buckets:
+                    blocks.append((bucket, put(block)))
         path = sent_path(self._job.root, self._job.folder, unit.id, self._generation)
         counts = {tag: rows.tolist() for tag, rows in sent.items()}
         files.write_atomic(path, canonical_json(counts))
@@ -102,8 +107,12 @@ class _Reduce(beam.DoFn):
     def _reduce(self, bucket: int, blocks: list[bytes]) -> None:
         job, step = self._job, _shuffle_step(self._job)
         most_bytes = LARGEST_BUCKET * job.bucket_bytes
-        batches = unpack(filter(None, blocks), step, most_bytes, f"{step.name} bucket {bucket}")
-        tables = {tag: pa.Table.from_batches(rows) for tag, rows in batches.items() if rows}
+        there = read_spilled(filter(None, blocks), files.join(job.root, job.folder))
+        batches = unpack(there, step, most_bytes, f"{step.name} bucket {bucket}")
+        # Nothing here refers to the rows while the kernel works.
+        tables = {
+            tag: pa.Table.from_batches(batches.pop(tag)) for tag in tuple(batches) if batches[tag]
+        }
         unit = Unit(id=self._ids[bucket], sources=())
         reduce_bucket(step, job.spec, bucket, unit, tables, job.root, job.max_error_rate)
 
