@@ -217,10 +217,11 @@ def test_what_a_name_leads_to_is_judged_at_each_connection(
     addresses: list[str],
     expected: tuple[str, str | None],
 ) -> None:
-    # Every answer ends its connection, so each request asks the DNS again.
+    # Every answer says that it ends its connection, so each request asks the DNS again.
     body = picture(1)
-    public.default = raw(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
-    public.answers["/x"] = raw(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    public.default = raw(b"HTTP/1.1 404 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    head = b"HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    public.answers["/x"] = raw(head + body)
     names = {f"name.example:{public.port}": addresses}
     monkeypatch.setattr(
         "pipeline.fetch.asking.hosts.open_fetcher", lambda given: NamingClient(given, names)
