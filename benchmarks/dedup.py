@@ -18,7 +18,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks import harness
-from benchmarks.dedup_kernel import BUCKET_ROWS, peak_bytes, reset_peak
+from benchmarks.dedup_kernel import BUCKET_ROWS
 from benchmarks.dedup_record import record_costs
 from benchmarks.dedup_rows import CLUSTER, PLANTED, uniform_hashes, write_fetched
 from manifests.base.console import say
@@ -146,9 +146,9 @@ def _stage(rows: int) -> dict[str, float]:
         say(f"stage: {rows:,} rows on Beam")
         with open_driver(f"{folder}/beam", EngineSettings(mode="memory")) as engine:
             fetched = write_fetched(engine, rows)
-            reset_peak()
+            harness.reset_peak()
             beam = harness.cpu_seconds(lambda: run(engine, settings, fetched))
-            peak = peak_bytes()
+            peak = harness.peak_bytes()
         say(f"stage: {rows:,} rows in a plain loop")
         plain = _TimedEngine(root=f"{folder}/plain")
         fetched = write_fetched(plain, rows)

@@ -5,7 +5,6 @@
 
 import functools
 import json
-import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.dedup_rows import crowded_hashes, skewed_hashes, uniform_hashes
+from benchmarks.harness import peak_bytes, reset_peak
 from filters.hashes.lfmis import KEPT, first_independent_set
 from filters.hashes.matching import Counts, Probes, match
 from pipeline.dedup.settings import DedupSettings
@@ -123,17 +123,6 @@ def measure(kind: str, rows: int) -> dict[str, float]:
         "overflow_rows": counts.overflow_rows,
         "bytes": peak_bytes() - before,
     }
-
-
-def reset_peak() -> None:
-    """Make the kernel's mark of peak memory begin anew (Linux)."""
-    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process has had since its start or `reset_peak` (Linux)."""
-    text = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) << 10 for line in text.splitlines() if "VmHWM" in line)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.dedup_kernel import peak_bytes
 from benchmarks.engine_rows import MadeUpWeb
-from benchmarks.harness import cpu_seconds
+from benchmarks.harness import cpu_seconds, peak_bytes
 from pipeline.config import LoadedConfig, load_config
 from pipeline.engine.context import Engine
 from pipeline.engine.driver import open_driver

@@ -12,7 +12,6 @@ import functools
 import hashlib
 import math
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from benchmarks.extract_archives import write_warc, write_wat
 from benchmarks.extract_data import hostile_pages, load_pages, make_pages, repeated
 from benchmarks.extract_peers import bare_loop, cc2dataset_wat, metaclip_warc, plain_warc
 from benchmarks.extract_yield import yields
-from benchmarks.harness import alternate, cpu_seconds, report, run
+from benchmarks.harness import alternate, cpu_seconds, peak_bytes, report, run
 from pipeline.engine.stage_dir import StageRecord
 from pipeline.engine.units import Source, Unit
 from pipeline.planning.plain import PlainEngine
@@ -134,10 +133,10 @@ def growth(folder: pathlib.Path, sizes: list[int]) -> tuple[list[dict[str, Any]]
         write_warc(path, repeated(make_pages(100, SMALL), size // 100))
         command = [sys.executable, "-m", "benchmarks.extract", "--one", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-        cpu_s, peak_kib = (float(word) for word in done.stdout.split())
+        cpu_s, peak = (float(word) for word in done.stdout.split())
         path.unlink()
         costs.append(cpu_s / size)
-        peaks.append(peak_kib / 1024)
+        peaks.append(peak / (1 << 20))
         rows.append(
             {
                 "rule": f"{size} small pages",
@@ -155,14 +154,12 @@ def growth(folder: pathlib.Path, sizes: list[int]) -> tuple[list[dict[str, Any]]
 
 
 def one(path: pathlib.Path) -> None:
-    """Extract one file and print its CPU seconds and this process's peak memory in KiB."""
+    """Extract one file and print its CPU seconds and this process's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         before = time.process_time()
         ours(path, "warc", folder)
         seconds = time.process_time() - before
-    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    peak = re.search(r"VmHWM:\s+(\d+)", status)
-    sys.stdout.write(f"{seconds} {peak[1] if peak else 0}\n")
+    sys.stdout.write(f"{seconds} {peak_bytes()}\n")
 
 
 def main() -> None:

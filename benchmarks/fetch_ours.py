@@ -13,6 +13,7 @@ import imagehash
 import pyarrow as pa
 from PIL import Image
 
+from benchmarks.harness import peak_bytes
 from filters.consent.decision import ConsentSettings
 from filters.hashes.perceptual import HashRecord
 from manifests.format.ids import pair_id
@@ -85,12 +86,10 @@ def main() -> None:
         )
         record = sink.close("spec")
     kept = next(file.rows for file in record.files if file.role == "part")
-    # Not ru_maxrss, in which the process counts that began this one.
-    peak = int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) << 10
     used = {
         "cpu_s": time.process_time() - cpu,
         "wall_s": time.monotonic() - began,
-        "peak_bytes": peak,
+        "peak_bytes": peak_bytes(),
         "kept": kept,
     }
     sys.stdout.write(json.dumps(used))

@@ -42,6 +42,20 @@ def _used() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
+def reset_peak() -> None:
+    """Make the kernel's mark of peak memory begin anew (Linux)."""
+    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had since its start or `reset_peak` (Linux).
+
+    Not `ru_maxrss`, in which the process counts that began this one.
+    """
+    text = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) << 10 for line in text.splitlines() if "VmHWM" in line)
+
+
 def alternate(works: Mapping[str, Work], rounds: int) -> dict[str, float]:
     """Return the CPU seconds of each, best of `rounds`; all take turns, so all meet the same noise.
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from benchmarks.harness import alternate, cpu_seconds, need, report, run
+from benchmarks.harness import alternate, cpu_seconds, need, peak_bytes, report, run
 from benchmarks.query_data import (
     copies,
     texts_and_queries,
@@ -194,12 +194,6 @@ def _alone(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _peak_mib() -> float:
-    # Not `ru_maxrss`: a child begins with that of its parent.
-    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 def _rss_mib() -> float:
     pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / MIB
@@ -226,7 +220,7 @@ def automaton_alone(mode: str, path: str) -> dict[str, float]:
 
 def balance_alone(folder: str, cap: str) -> dict[str, float]:
     """Balance the pairs that `pairs_alone` wrote: writing them takes more memory than this."""
-    before = _peak_mib()
+    before = peak_bytes() / MIB
     root = pathlib.Path(folder, "root")
     deduped, thresholds = (
         StageRecord.from_bytes((root / name).read_bytes(), root=str(root), path=name)
@@ -241,7 +235,7 @@ def balance_alone(folder: str, cap: str) -> dict[str, float]:
     seconds = cpu_seconds(
         lambda: balance.run(engine, BalanceSettings(), sha256, deduped, preselected)
     )
-    peak = _peak_mib() - before
+    peak = peak_bytes() / MIB - before
     hashed = next(each for each in engine.records if each.step == "balance-counts")
     head = sum(file.rows for file in hashed.files("hashes"))
     return {
@@ -274,10 +268,10 @@ def pairs_alone(folder: str, pairs: str) -> dict[str, float]:
 
 def build_alone(dump: str, out: str) -> dict[str, float]:
     """Build a list from a dump with one worker."""
-    before = _peak_mib()
+    before = peak_bytes() / MIB
     settings = QueriesSettings(dump=dump, max_types=100_000)
     seconds = cpu_seconds(lambda: build_list(settings, out, workers=1, report=lambda _: None))
-    return {"cpu_s": seconds, "peak_mib": _peak_mib() - before}
+    return {"cpu_s": seconds, "peak_mib": peak_bytes() / MIB - before}
 
 
 PARTS: dict[str, Callable[..., dict[str, float]]] = {

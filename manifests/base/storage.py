@@ -14,6 +14,8 @@ from manifests.base.errors import RefusedError
 BLOCK_BYTES = 1 << 20
 MAX_READ_BYTES = 8 << 20
 """One coalesced read is at most this long (or one range, if that is longer)."""
+TEMPORARY = "unnamed.tmp-"
+"""How names of files begin that nothing refers to."""
 
 
 class NewFile(Protocol):
@@ -200,7 +202,7 @@ class _DigestedFile:
         self._put = put
         local = pathlib.Path(folder if is_local(folder) else tempfile.gettempdir())
         local.mkdir(parents=True, exist_ok=True)
-        self._temporary = local / f"unnamed.tmp-{uuid.uuid4().hex}"
+        self._temporary = local / f"{TEMPORARY}{uuid.uuid4().hex}"
         self._file = self._temporary.open("wb", buffering=BLOCK_BYTES)
         self._digest = hashlib.sha256()
         self.bytes = 0

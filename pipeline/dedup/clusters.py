@@ -20,10 +20,10 @@ from pipeline.dedup.keys import NodeProbes, as_probes, node_probes, probe_rows, 
 from pipeline.dedup.nodes import RANK
 from pipeline.dedup.settings import DedupSettings
 from pipeline.engine import files
-from pipeline.engine.parts import Sink, read_batches
+from pipeline.engine.parts import Sink, one_batch, read_batches
 from pipeline.engine.steps import Packet
 from pipeline.engine.units import Unit
-from pipeline.hashes.columns import as_keys, bytes_of, fixed, keys_of, one_batch, read_table
+from pipeline.hashes.columns import as_keys, bytes_of, fixed, keys_of, read_table
 from pipeline.records import ID
 
 EDGES = pa.schema(

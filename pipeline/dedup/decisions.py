@@ -11,7 +11,8 @@ from filters.hashes.rank import NEW
 from filters.verdict import DropReason
 from pipeline.dedup.settings import DedupSettings
 from pipeline.dedup.texts import CLUSTERS, TEXTS, flat, merged
-from pipeline.hashes.columns import Keys, as_keys, bytes_of, find, fixed, keys_of, one_batch
+from pipeline.engine.parts import one_batch
+from pipeline.hashes.columns import Keys, as_keys, bytes_of, find, fixed, keys_of
 from pipeline.records import ID
 
 DECISIONS = pa.schema(

@@ -18,9 +18,9 @@ from filters.hashes.bands import Bands
 from filters.hashes.matching import Probes
 from filters.hashes.perceptual import FLAT
 from pipeline.dedup.nodes import NODES, RANK
-from pipeline.engine.parts import Sink, read_batches
+from pipeline.engine.parts import Sink, one_batch, read_batches
 from pipeline.engine.units import Unit
-from pipeline.hashes.columns import bytes_of, fixed, keys_of, one_batch, read_table
+from pipeline.hashes.columns import bytes_of, fixed, keys_of, read_table
 from pipeline.hashes.files import published_nodes
 
 PROBES = pa.schema(

@@ -19,7 +19,8 @@ from manifests.base.errors import OpenwitError
 from pipeline.dedup.settings import DedupSettings
 from pipeline.dedup.texts import TEXT, TEXTS, merged
 from pipeline.engine import files
-from pipeline.hashes.columns import Keys, as_keys, bytes_of, fixed, keys_of, one_batch
+from pipeline.engine.parts import one_batch
+from pipeline.hashes.columns import Keys, as_keys, bytes_of, fixed, keys_of
 from pipeline.records import FETCHED, ID
 
 RANK = pa.binary(RANK_BYTES)

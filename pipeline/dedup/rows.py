@@ -16,7 +16,8 @@ from manifests.format.ids import hex_text
 from pipeline.dedup.nodes import node_keys
 from pipeline.dedup.settings import DedupSettings
 from pipeline.dedup.texts import as_lists, best_texts, flat
-from pipeline.hashes.columns import Keys, bytes_of, find, fixed, keys_of, one_batch
+from pipeline.engine.parts import one_batch
+from pipeline.hashes.columns import Keys, bytes_of, find, fixed, keys_of
 from pipeline.records import ALTERNATE, DEDUPED, DROPS, ID
 
 DROPPED = pa.schema(

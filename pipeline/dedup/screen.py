@@ -23,9 +23,9 @@ from pipeline.dedup.audit import by_distance
 from pipeline.dedup.keys import node_probes
 from pipeline.dedup.nodes import NODES, RANK
 from pipeline.dedup.settings import CHROMA_OFF, NORMAL_TABLES, DecontaminateSettings, DedupSettings
-from pipeline.engine.parts import Sink, read_batches
+from pipeline.engine.parts import Sink, one_batch, read_batches
 from pipeline.engine.units import Unit
-from pipeline.hashes.columns import keys_of, one_batch
+from pipeline.hashes.columns import keys_of
 from pipeline.hashes.files import compared, read_hashes
 
 HITS = pa.schema(

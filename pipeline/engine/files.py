@@ -38,8 +38,6 @@ __all__ = [
 OF_BEAM = ("gs://", "hdfs://")
 """Not `s3://`: each call of Beam 2.77 makes a client, 0.1 CPU-s, and empty files fail."""
 READ_BYTES = 1 << 20
-TEMPORARY = "unnamed.tmp-"
-"""How names of files begin that nothing refers to; those of `NewFile`, too."""
 WEB_TIMEOUT_SECONDS = 60
 WEB_TRIES = 5
 """With pauses that double between: half a minute in all."""
@@ -95,7 +93,9 @@ def remove(path: str) -> None:
 def scratch_file(folder: str) -> IO[bytes]:
     """Open a new file, with a name of its own, in a local folder; it lasts until `sweep`."""
     make_folder(folder)
-    return cast(IO[bytes], tempfile.NamedTemporaryFile(prefix=TEMPORARY, dir=folder, delete=False))
+    return cast(
+        IO[bytes], tempfile.NamedTemporaryFile(prefix=storage.TEMPORARY, dir=folder, delete=False)
+    )
 
 
 def sweep(folder: str) -> None:
@@ -104,7 +104,7 @@ def sweep(folder: str) -> None:
     Nobody may be writing to it.
     """
     if is_local(folder):
-        for path in pathlib.Path(folder).glob(f"{TEMPORARY}*"):
+        for path in pathlib.Path(folder).glob(f"{storage.TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
 

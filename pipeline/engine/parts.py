@@ -229,6 +229,14 @@ def drop_rows(stage: str, rows: list[dict[str, Any]]) -> pa.RecordBatch:
 _BATCH_ROWS = [8192]
 
 
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """Return a table as one batch, also if it has no rows."""
+    batches = table.combine_chunks().to_batches()
+    if not batches:
+        return pa.RecordBatch.from_pylist([], schema=table.schema)
+    return batches[0]
+
+
 def read_in_batches_of(rows: int) -> None:
     """Let `read_batches` yield so many rows at once in this process, unless told otherwise."""
     _BATCH_ROWS[0] = rows

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from filters.consent.decision import ConsentSettings, blocked_by
 from filters.urls.url_key import join_url
 from filters.verdict import Drop, DropReason
-from pipeline.engine.parts import Sink, drop_rows, read_batches
+from pipeline.engine.parts import Sink, drop_rows, one_batch, read_batches
 from pipeline.engine.steps import Packet, top_bits
 from pipeline.engine.units import Unit
 from pipeline.records import MATCHED, TIME
@@ -210,12 +210,6 @@ def dropped(pairs: pa.Table, verdicts: Mapping[int, Drop]) -> pa.RecordBatch:
             for pair, verdict in zip(named, verdicts.values(), strict=True)
         ],
     )
-
-
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """Return the rows of a table as one batch."""
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
 def _marked(column: pa.ChunkedArray) -> dict[int, list[str]]:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.verdict import Drop, DropReason
-from pipeline.engine.parts import Sink, read_batches
+from pipeline.engine.parts import Sink, one_batch, read_batches
 from pipeline.engine.units import Unit
-from pipeline.fetch.locate import dropped, one_batch
+from pipeline.fetch.locate import dropped
 from pipeline.records import FETCHED, MATCHED
 from pipeline.visit.outcome import RETRYABLE
 

@@ -14,7 +14,7 @@ from filters.consent.decision import ConsentSettings, blocked_by
 from filters.urls.domain import site_of
 from filters.urls.url_key import url_host
 from filters.verdict import Drop, DropReason
-from pipeline.engine.parts import Sink, read_batches
+from pipeline.engine.parts import Sink, one_batch, read_batches
 from pipeline.engine.steps import Packet, top_bits
 from pipeline.engine.units import Unit
 from pipeline.fetch.asking.hosts import ask_hosts
@@ -23,7 +23,6 @@ from pipeline.fetch.asking.kept import take_copied, take_kept
 from pipeline.fetch.asking.store import Store, md5_targets, tasks_of
 from pipeline.fetch.collect import Blocked
 from pipeline.fetch.journal import Journal, crash_notes
-from pipeline.fetch.locate import one_batch
 from pipeline.fetch.outcomes import (
     HOSTS,
     OUTCOMES,

@@ -48,14 +48,6 @@ def find(among: Keys, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.bool_]]
     return place, among[place] == keys
 
 
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """Return a table as one batch, also if it has no rows."""
-    batches = table.combine_chunks().to_batches()
-    if not batches:
-        return pa.RecordBatch.from_pylist([], schema=table.schema)
-    return batches[0]
-
-
 def read_table(path: str, columns: list[str] | None = None) -> pa.Table:
     """Return the rows of a file of a step, all at once."""
     with files.open_read(path) as file:

@@ -190,8 +190,8 @@ class CandidateBatch:
             url_sources=[SRC] * len(self),
             sizes=self._sizes,
             flags=[self._flags[page] for page in self._pages],
-            text_sources=[*self._text_sources],
-            texts=[*self._texts],
+            text_sources=self._text_sources,
+            texts=self._texts,
         )
         for place, has_plain_text in self._in_doubt(rows):
             if place in self._joined:

@@ -66,6 +66,12 @@ class Rows:
     licenses: dict[int, str] = dataclasses.field(default_factory=dict)
     """By place: a license of the image itself, which beats that of its page."""
 
+    def add_texts(self, cells: TextCells) -> None:
+        """Give a further row its texts."""
+        self.text_sources.append("")
+        self.texts.append("")
+        self.put_texts(len(self.texts) - 1, cells)
+
     def put_texts(self, place: int, cells: TextCells) -> None:
         """Give a row its texts."""
         self.text_sources[place], self.texts[place], raw = cells[0]

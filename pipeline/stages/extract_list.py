@@ -66,9 +66,7 @@ class ExtractList:
             rows.url_sources.append(LIST)
             rows.sizes.append((row.width_px, row.height_px))
             rows.flags.append(row_flags(Chosen(url, LIST), texts, ()))
-            rows.text_sources.append("")
-            rows.texts.append("")
-            rows.put_texts(len(rows.texts) - 1, text_cells(texts))
+            rows.add_texts(text_cells(texts))
         gathered.end_row()
 
 

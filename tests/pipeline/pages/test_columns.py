@@ -43,9 +43,7 @@ def _add(
     rows.url_sources.append("src")
     rows.sizes.append((10, None))
     rows.flags.append(("svg",))
-    rows.text_sources.append("")
-    rows.texts.append("")
-    rows.put_texts(len(rows.texts) - 1, texts)
+    rows.add_texts(texts)
 
 
 def test_rows_carry_the_values_of_their_page() -> None:
